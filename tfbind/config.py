@@ -1,0 +1,413 @@
+"""The configuration: pydantic models that are the one source of keys, defaults and their descriptions.
+
+The JSON schema that Snakemake validates (`workflow/schemas/config.schema.json`) is exported from here by
+`tfbind schema`. All relative paths in a configuration and its tables are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from tfbind.core.errors import InputError
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=False)
+
+
+def _sha256_hex(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError("a sha256 is 64 lower-case hexadecimal digits")
+    return value
+
+
+Sha256 = Annotated[str | None, AfterValidator(_sha256_hex)]
+
+
+class Source(Section):
+    """A file: a path, or a URL with its checksum."""
+
+    source: str = Field(
+        min_length=1, description="Path (relative to the working directory) or http(s) URL of the file."
+    )
+    sha256: Sha256 = Field(
+        None, description="SHA-256 of the file, 64 hexadecimal digits. Required for a URL; verified if given."
+    )
+
+    @property
+    def is_url(self) -> bool:
+        """Whether the source must be downloaded."""
+        return self.source.startswith(("http://", "https://"))
+
+    @model_validator(mode="after")
+    def _url_has_checksum(self) -> Source:
+        if self.is_url and self.sha256 is None:
+            raise ValueError(f"the URL {self.source} needs its sha256 beside it")
+        return self
+
+
+def _as_source(value: Any) -> Any:
+    return {"source": value} if isinstance(value, str) else value
+
+
+SourceField = Annotated[Source, BeforeValidator(_as_source, json_schema_input_type=str | Source)]
+
+
+class Tables(Section):
+    """The three tables that describe a data set."""
+
+    factors: Path = Field(description="TSV of factors: factor, uniprot, sequence, sequence_sha256, motif.")
+    cell_types: Path = Field(
+        description="TSV of cell types: cell_type, description, accessibility, sha256, aliases."
+    )
+    experiments: Path = Field(
+        description="TSV of experiments: factor, cell_type, assay, peaks, sha256, signal, treatment."
+    )
+
+
+class ReferenceSettings(Section):
+    """The genome."""
+
+    fasta: SourceField = Field(description="Genome FASTA, plain, gzip or bgzip.")
+    aliases: Path | None = Field(
+        None,
+        description="TSV (alias, name) of chromosome names used in other files, beyond the known schemes.",
+    )
+    include: list[str] = Field(["*"], description="Patterns (shell style) of chromosomes to use.", min_length=1)
+    exclude: list[str] = Field([], description="Patterns of chromosomes to leave out, after `include`.")
+    blacklist: SourceField | None = Field(
+        None, description="BED of regions that are never trained on or scored."
+    )
+
+
+class WindowSettings(Section):
+    """How the genome is cut into windows and bins."""
+
+    bin: int = Field(64, description="Resolution in bp: a power of two, 2^num_downsamples of the trunk.", ge=8)
+    length: int = Field(8192, description="Stretch of DNA that goes through the trunk at once, bp.", gt=0)
+    core: int = Field(6144, description="Middle part of each window that is kept, bp.", gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> WindowSettings:
+        if self.bin & (self.bin - 1):
+            raise ValueError(f"bin must be a power of two, not {self.bin}")
+        if self.length % self.bin or self.core % self.bin:
+            raise ValueError(f"length and core must be multiples of bin ({self.bin})")
+        if self.core > self.length or (self.length - self.core) // 2 % self.bin:
+            raise ValueError("core must be at most length, and (length - core) / 2 a multiple of bin")
+        return self
+
+
+class AccessibilitySettings(Section):
+    """From fragments or peaks to the accessibility track of a cell type."""
+
+    smoothing: int = Field(150, description="Width over which each Tn5 cut is spread, bp.", ge=1)
+    resolution: int = Field(10, description="Resolution of the accessibility bigWig, bp.", ge=1)
+
+
+class Esm2Settings(Section):
+    """The ESM-2 protein language model."""
+
+    model: str = Field("esm2_t33_650M_UR50D", description="Name of the model, for the hub.")
+    checkpoint: Path | None = Field(
+        None,
+        description="Local checkpoint (`esm2*.pt`, its `-contact-regression.pt` beside it); none: the hub.",
+    )
+    layer: int | None = Field(None, description="Layer whose representation is used; none: the last.")
+    tokens_per_batch: int = Field(4096, description="Residues embedded at once.", ge=16)
+    device: str = Field("cpu", description="Device that embeds, e.g. `cpu` or `cuda`.")
+
+
+class FactorSettings(Section):
+    """What is known of the factors."""
+
+    proteins: list[SourceField] = Field(
+        [],
+        description="Protein FASTA files with UniProt accessions in their headers. Where empty, each factor's "
+        "accession is fetched from UniProt and checked against `sequence_sha256` of the table.",
+    )
+    embedder: Literal["physicochemical", "esm2"] = Field(
+        "physicochemical",
+        description="How residues become vectors: published physicochemical scales (no weights), or ESM-2.",
+    )
+    esm2: Esm2Settings = Field(Esm2Settings(), description="Settings of the `esm2` embedder.")
+    motifs: list[SourceField] = Field(
+        [], description="MEME files in which the table's motifs are looked up before JASPAR."
+    )
+    jaspar: str = Field("JASPAR2024", description="JASPAR release for motif ids such as MA0363.3.")
+
+
+class TargetSettings(Section):
+    """From measured calls to labels per bin."""
+
+    half_width: int | None = Field(
+        None, description="A call of 1 bp stands for this many bp on either side.", ge=0
+    )
+    bound_fraction: float = Field(
+        0.5,
+        description="A bin covered by peaks at least by this fraction is bound; less, but not 0: ambiguous.",
+        gt=0,
+        le=1,
+    )
+
+
+class SplitSettings(Section):
+    """What is held out."""
+
+    validation_chromosomes: list[str] = Field(
+        description="Chromosomes for early stopping and thresholds.", min_length=1
+    )
+    test_chromosomes: list[str] = Field(description="Chromosomes for the final scores only.", min_length=1)
+    held_out_factors: list[str] = Field([], description="Factors whose experiments are never trained on.")
+    held_out_cell_types: list[str] = Field(
+        [], description="Cell types whose experiments are never trained on."
+    )
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> SplitSettings:
+        both = sorted(set(self.validation_chromosomes) & set(self.test_chromosomes))
+        if both:
+            raise ValueError(f"chromosomes stand in validation and in test: {', '.join(both)}")
+        return self
+
+
+class TrunkSettings(Section):
+    """The DNA network (Enformer)."""
+
+    dim: int = Field(192, description="Width of the trunk.", ge=8)
+    depth: int = Field(2, description="Transformer layers.", ge=0)
+    heads: int = Field(4, description="Attention heads.", ge=1)
+    dim_divisible_by: int = Field(32, description="Widths of the conv tower are multiples of this.", ge=1)
+    attention_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout of the attention matrix.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the trunk's feed-forward layers.")
+
+
+class ModelSettings(Section):
+    """The trunk and the factored head."""
+
+    trunk: TrunkSettings = Field(TrunkSettings(), description="The DNA network.")
+    rank: int = Field(128, description="Width of the DNA tokens.", ge=8)
+    heads: int = Field(4, description="Heads of the fine-grained interaction; divides rank.", ge=1)
+    factor_tokens: int = Field(8, description="Vectors that stand for one factor.", ge=1)
+    temperature: float = Field(0.1, description="Initial temperature tau of the interaction.", gt=0)
+    token_normalisation: Literal["cosine", "layernorm", "none"] = Field(
+        "cosine", description="How DNA and factor tokens are normalised before they meet."
+    )
+    hidden: int = Field(64, description="Width of the factor and context towers.", ge=4)
+    motif_width: int = Field(
+        16, description="Columns of the binding motif that the model reads off the protein.", ge=4
+    )
+    motif_dropout: float = Field(
+        0.2, ge=0, lt=1, description="How often, in training, a factor's known motif is hidden."
+    )
+    protein_dropout: float = Field(
+        0.1, ge=0, lt=1, description="How often, in training, a factor's protein is hidden (motif known)."
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout in the head.")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelSettings:
+        if self.rank % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide rank ({self.rank})")
+        return self
+
+
+class TrainingSettings(Section):
+    """Window-major training."""
+
+    steps: int = Field(2000, description="Most optimizer steps.", ge=1)
+    batch_size: int = Field(16, description="Windows a step.", ge=1)
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate (AdamW, warm-up, cosine).")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay; none on norms and biases.")
+    warmup_steps: int = Field(100, ge=0, description="Steps of linear warm-up.")
+    clip_norm: float = Field(1.0, gt=0, description="Gradient norm is clipped to this.")
+    peak_fraction: float = Field(
+        0.5, ge=0, le=1, description="Share of windows drawn around peaks; the rest uniformly."
+    )
+    motif_loss: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss between the motif read off a protein and the factor's known motif.",
+    )
+    motif_pretraining_steps: int = Field(
+        0, ge=0, description="Steps on that loss alone, over proteins and motifs, before any DNA is seen."
+    )
+    validate_every: int = Field(200, ge=1, description="Steps between validations and checkpoints.")
+    patience: int = Field(5, ge=1, description="Validations without a better AUPRC before it stops.")
+    min_bound_bins: int = Field(
+        10, ge=1, description="An experiment with fewer bound bins in training is an error."
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the trunk in training.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: a GPU if there is one.")
+
+
+class PredictionSettings(Section):
+    """Genome embedding, tracks and peaks."""
+
+    shards: int = Field(4, description="Jobs into which the genome embedding is cut.", ge=1)
+    batch_size: int = Field(16, description="Windows through the trunk at once.", ge=1)
+    factors: list[str] | None = Field(
+        None, description="Factors to render; none: all of the table.", min_length=1
+    )
+    cell_types: list[str] | None = Field(
+        None, description="Cell types to render; none: all of the table.", min_length=1
+    )
+    fdr: float = Field(
+        0.1, gt=0, lt=1, description="False discovery rate, on validation chromosomes, of the called peaks."
+    )
+
+
+class SimulationSettings(Section):
+    """The simulated world of the demo: made from a seed, and not data."""
+
+    folder: Path = Field(description="Where the simulated files are written.")
+    chromosomes: int = Field(6, description="Number of chromosomes.", ge=3)
+    chromosome_length: int = Field(500_000, description="Length of each, bp.", ge=20_000)
+    sites_per_factor: int = Field(600, description="Bound sites per factor, about.", ge=10)
+
+
+class Config(Section):
+    """A tfbind run: one data set, one model, its tracks."""
+
+    name: str = Field(description="Name of the run; its results stand in `results/<name>`.")
+    seed: int = Field(0, description="Seed of everything random.", ge=0)
+    mirror: str | None = Field(
+        None,
+        description="Folder or base URL that serves `https://HOST/PATH` as `<mirror>/HOST/PATH`; none: the web.",
+    )
+    tables: Tables = Field(description="The tables of factors, cell types and experiments.")
+    reference: ReferenceSettings = Field(description="The genome.")
+    windows: WindowSettings = Field(WindowSettings(), description="Windows and bins.")
+    accessibility: AccessibilitySettings = Field(
+        AccessibilitySettings(), description="Accessibility tracks."
+    )
+    factors: FactorSettings = Field(FactorSettings(), description="Proteins and motifs.")
+    targets: TargetSettings = Field(TargetSettings(), description="Labels.")
+    splits: SplitSettings = Field(description="What is held out.")
+    model: ModelSettings = Field(ModelSettings(), description="The network.")
+    training: TrainingSettings = Field(TrainingSettings(), description="How it is trained.")
+    prediction: PredictionSettings = Field(PredictionSettings(), description="What is predicted.")
+    simulation: SimulationSettings | None = Field(
+        None, description="If given, the data set is simulated first (the demo)."
+    )
+
+    @model_validator(mode="after")
+    def _name_is_a_folder(self) -> Config:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise ValueError(f"name must be letters, digits, '.', '_' and '-', not {self.name!r}")
+        return self
+
+    @property
+    def results(self) -> Path:
+        """Folder of the run's results."""
+        return Path("results") / self.name
+
+
+def parse_config(values: Mapping[str, Any], *, file: str | Path | None = None) -> Config:
+    """Validate a configuration.
+
+    Raises
+    ------
+    InputError
+        Naming every wrong key, what is wrong with it, and the nearest known key for an unknown one.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise _readable(error, file) from None
+
+
+def load_config(paths: Path | Sequence[Path]) -> Config:
+    """Read one or more YAML (or JSON) configuration files; later ones override earlier ones, key by key."""
+    paths = [paths] if isinstance(paths, Path) else list(paths)
+    merged: dict[str, Any] = {}
+    for path in paths:
+        merged = _merge(merged, _read_yaml(path))
+    return parse_config(merged, file=", ".join(map(str, paths)))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError("no such configuration file", file=path, mend="give the path of a config.yaml")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"is not valid YAML: {error}", file=path) from None
+    if not isinstance(values, dict):
+        raise InputError("holds no configuration: expected `key: value` lines", file=path)
+    return values
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merge(dict(merged[key]), value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON schema of the configuration, for Snakemake and editors."""
+    schema = Config.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _known_keys(location: Sequence[str | int]) -> list[str]:
+    """Keys that are allowed beside the key at `location`."""
+    model: Any = Config
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = _section_of(field.annotation) if field else None
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if (section := _section_of(inner)) is not None:
+            return section
+    return None
+
+
+def _readable(error: ValidationError, file: str | Path | None) -> InputError:
+    import difflib
+
+    problems, mends = [], []
+    for item in error.errors():
+        key = ".".join(map(str, item["loc"])) or "(top level)"
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(item["loc"])
+            near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+            problems.append(f"unknown key '{key}'")
+            mends.append(
+                f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(known) or 'none'}"
+            )
+        elif item["type"] == "missing":
+            problems.append(f"key '{key}' is missing")
+            mends.append(f"add '{key}' (config/README.md tells every key)")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            problems.append(f"key '{key}': {message}")
+            mends.append(f"correct '{key}' (config/README.md tells every key)")
+    return InputError("; ".join(problems), file=file, mend="; ".join(dict.fromkeys(mends)))
