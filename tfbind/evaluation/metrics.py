@@ -1,0 +1,273 @@
+"""Ranking and calibration metrics at the genome's natural prevalence: the one implementation of them.
+
+Every metric of a ranking is read off the same operating points: the numbers of bound and unbound bins at or
+above each distinct score. Bins of equal score are never told apart, so a metric does not depend on the order
+of the bins.
+
+Where all bins are bound, or none, a ranking cannot be judged: metrics are nan then (and thresholds None).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# Decimal rates are not exact in binary: without this, a share of wrong calls equal to the FDR could miss it.
+_FDR_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class OperatingPoints:
+    """What is called bound at each distinct score, from the highest to the lowest.
+
+    Several metrics of the same ranking are had from one sort by keeping this object.
+
+    Attributes
+    ----------
+    thresholds
+        (k,), strictly decreasing: the distinct scores; a bin is called when its score >= threshold.
+    true_calls, false_calls
+        (k,) int64: bound and unbound bins called at that threshold.
+    """
+
+    thresholds: NDArray[np.floating]
+    true_calls: NDArray[np.int64]
+    false_calls: NDArray[np.int64]
+
+    @property
+    def n_bound(self) -> int:
+        """Number of bound bins."""
+        return int(self.true_calls[-1]) if self.true_calls.size else 0
+
+    @property
+    def n_unbound(self) -> int:
+        """Number of unbound bins."""
+        return int(self.false_calls[-1]) if self.false_calls.size else 0
+
+    @property
+    def judgeable(self) -> bool:
+        """Whether there are both bound and unbound bins."""
+        return self.n_bound > 0 and self.n_unbound > 0
+
+    def average_precision(self) -> float:
+        """See `average_precision`."""
+        if not self.judgeable:
+            return float("nan")
+        precision = self.true_calls / (self.true_calls + self.false_calls)
+        return float(np.sum(np.diff(self.true_calls, prepend=0) * precision) / self.n_bound)
+
+    def auroc(self) -> float:
+        """See `auroc`."""
+        if not self.judgeable:
+            return float("nan")
+        # Twice the trapezoids' area, in whole numbers; a bound and an unbound bin that tie are half a pair.
+        called_before = self.true_calls - np.diff(self.true_calls, prepend=0)
+        twice_area = np.sum(np.diff(self.false_calls, prepend=0) * (self.true_calls + called_before))
+        return float(twice_area / (2 * self.n_bound * self.n_unbound))
+
+    def recall_at_fdr(self, fdr: float) -> float:
+        """See `recall_at_fdr`."""
+        _check_fdr(fdr)
+        if not self.judgeable:
+            return float("nan")
+        best = self._best_within(fdr)
+        return 0.0 if best is None else float(self.true_calls[best] / self.n_bound)
+
+    def threshold_at_fdr(self, fdr: float) -> float | None:
+        """See `threshold_at_fdr`."""
+        _check_fdr(fdr)
+        best = self._best_within(fdr) if self.judgeable else None
+        return None if best is None else float(self.thresholds[best])
+
+    def _best_within(self, fdr: float) -> int | None:
+        """Index of the highest threshold with the largest recall within the FDR; None without any."""
+        rate = self.false_calls / (self.true_calls + self.false_calls)
+        within = (rate <= fdr + _FDR_TOLERANCE) & (self.true_calls > 0)
+        if not within.any():
+            return None
+        return int(np.argmax(np.where(within, self.true_calls, -1)))  # argmax: the first, so the most precise
+
+
+def operating_points(labels: ArrayLike, scores: ArrayLike) -> OperatingPoints:
+    """Check the input, sort it once and count the calls at each distinct score.
+
+    Parameters and errors as `average_precision`.
+    """
+    labels, scores = _checked(labels, scores, "scores")
+    order = np.argsort(scores)[::-1]
+    ordered = scores[order]
+    # A threshold can only lie where a run of equal scores ends.
+    last = np.ones(ordered.size, bool)
+    last[:-1] = ordered[1:] != ordered[:-1]
+    ends = np.flatnonzero(last)
+    true_calls = np.cumsum(labels[order], dtype=np.int64)[ends]
+    return OperatingPoints(ordered[ends], true_calls, ends + 1 - true_calls)
+
+
+def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the precision-recall curve (AUPRC) as a step sum, without interpolation.
+
+    AP = sum over thresholds j of (recall_j - recall_{j-1}) * precision_j, as scikit-learn defines it.
+
+    Parameters
+    ----------
+    labels
+        (n,) bool: bound.
+    scores
+        (n,) numbers, higher is more likely bound; infinite is allowed.
+
+    Returns
+    -------
+    float
+        In (0, 1]; a ranking by chance has the prevalence. nan where all bins are bound, or none.
+
+    Raises
+    ------
+    ValueError
+        Labels that are not bool, shapes that differ, NaN scores.
+    """
+    return operating_points(labels, scores).average_precision()
+
+
+def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve: the chance that a bound bin outranks an unbound one, ties counting half.
+
+    The Mann-Whitney U statistic over n_bound * n_unbound. Parameters and errors as `average_precision`; nan
+    where all bins are bound, or none.
+    """
+    return operating_points(labels, scores).auroc()
+
+
+def recall_at_fdr(labels: ArrayLike, scores: ArrayLike, fdr: float) -> float:
+    """Largest recall of any threshold whose precision is at least 1 - fdr.
+
+    Parameters
+    ----------
+    labels, scores
+        As `average_precision`.
+    fdr
+        False discovery rate, 0 <= fdr < 1: unbound calls / calls.
+
+    Returns
+    -------
+    float
+        0 where no threshold is that precise; nan where all bins are bound, or none.
+    """
+    return operating_points(labels, scores).recall_at_fdr(fdr)
+
+
+def threshold_at_fdr(labels: ArrayLike, scores: ArrayLike, fdr: float) -> float | None:
+    """Score threshold that reaches `recall_at_fdr`: call the bins with score >= it.
+
+    Where several thresholds have that recall, the highest, so the most precise. It is one of the scores,
+    exactly.
+
+    Returns
+    -------
+    float or None
+        None where no threshold is that precise, and where all bins are bound, or none.
+    """
+    return operating_points(labels, scores).threshold_at_fdr(fdr)
+
+
+class ReliabilityCurve(NamedTuple):
+    """Predicted against observed frequency of binding, in groups of bins by rising probability.
+
+    Attributes
+    ----------
+    predicted
+        (g,) float64: mean probability of each group.
+    observed
+        (g,) float64: share of bound bins of each group.
+    count
+        (g,) int64: bins of each group.
+    """
+
+    predicted: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+
+def reliability_curve(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> ReliabilityCurve:
+    """Predicted and observed frequencies in groups of equal mass.
+
+    The groups hold equal numbers of bins and not equal widths of probability: binding is so rare that of
+    equal widths the lowest would hold nearly the whole genome. Bins of equal probability stay in one group,
+    so that groups are only nearly equal, and fewer than `bins` where there are long ties.
+
+    Parameters
+    ----------
+    labels
+        (n,) bool: bound.
+    probabilities
+        (n,) in [0, 1].
+    bins
+        Number of groups, at least 1.
+
+    Raises
+    ------
+    ValueError
+        As `average_precision`; probabilities outside [0, 1]; bins < 1.
+    """
+    if bins < 1:
+        raise ValueError(f"a reliability curve needs at least 1 group, not {bins}")
+    labels, probabilities = _checked(labels, probabilities, "probabilities")
+    if probabilities.size == 0:
+        return ReliabilityCurve(np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
+    if probabilities.min() < 0 or probabilities.max() > 1:
+        raise ValueError("probabilities must lie in [0, 1]")
+    points = operating_points(labels, probabilities)
+    called = points.true_calls + points.false_calls
+    summed = np.cumsum(points.thresholds.astype(np.float64) * np.diff(called, prepend=0))
+    # Of each share of the bins, the first end of a run of ties that completes it.
+    shares = np.arange(1, bins + 1) * labels.size / bins
+    ends = np.unique(np.minimum(np.searchsorted(called, shares), called.size - 1))
+    count = np.diff(called[ends], prepend=0)
+    predicted = np.diff(summed[ends], prepend=0) / count
+    observed = np.diff(points.true_calls[ends], prepend=0) / count
+    return ReliabilityCurve(predicted[::-1], observed[::-1], count[::-1])
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
+    """Mean distance between predicted and observed frequency of binding, over groups of equal mass.
+
+    ECE = sum over groups g of n_g / n * |observed_g - predicted_g| (Naeini et al. 2015), with the groups of
+    `reliability_curve`. With binding as rare as it is, it is at most the prevalence plus the mean
+    probability: read it beside the prevalence.
+
+    Returns
+    -------
+    float
+        In [0, 1]; nan where all bins are bound, or none. Parameters and errors as `reliability_curve`.
+    """
+    curve = reliability_curve(labels, probabilities, bins)
+    bound = np.asarray(labels)
+    if not bound.any() or bound.all():
+        return float("nan")
+    return float(np.average(np.abs(curve.observed - curve.predicted), weights=curve.count))
+
+
+def _checked(labels: ArrayLike, scores: ArrayLike, name: str) -> tuple[NDArray[np.bool_], NDArray]:
+    """Both as arrays; ValueError where they are not what they must be.
+
+    Labels of another type are refused and not cast: in codes such as bound / unbound / ambiguous, ambiguous
+    would become bound.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    if labels.dtype != np.bool_:
+        raise ValueError(f"labels must be bool, not {labels.dtype}")
+    if labels.ndim != 1 or scores.shape != labels.shape:
+        raise ValueError(f"labels and {name} must both be (n,), not {labels.shape} and {scores.shape}")
+    if scores.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must be real numbers, not {scores.dtype}")
+    if np.isnan(scores).any():
+        raise ValueError(f"{name} hold NaN ({int(np.isnan(scores).sum())} of {scores.size} bins)")
+    return labels, scores
+
+
+def _check_fdr(fdr: float) -> None:
+    if not 0 <= fdr < 1:
+        raise ValueError(f"a false discovery rate must lie in [0, 1), not {fdr}")
