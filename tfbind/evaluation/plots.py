@@ -1,0 +1,385 @@
+"""Plots of an evaluation and of a training history: SVG and PNG, the same bytes for the same data."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfbind.core.errors import InputError
+from tfbind.core.files import atomic_path
+from tfbind.evaluation.tables import KINDS, MODEL, Row, is_judgeable, left_out_sentence
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's colours, told apart with any colour vision; kinds differ in marker as well.
+_BLUE, _VERMILLION, _GREEN, _PURPLE, _GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B"
+_STYLE_OF_KIND = dict(
+    zip(KINDS, ((_BLUE, "o"), (_VERMILLION, "^"), (_GREEN, "s"), (_PURPLE, "D")), strict=True)
+)
+
+_POINTS_AS_VECTORS = 3000  # more are drawn as an image inside the SVG, which stays small
+_LOG_NOTE = ", log scale"
+_HISTORY_COLUMNS = ("step", "loss", "learning_rate", "validation_auprc")
+
+
+def plot_evaluation(rows: Iterable[Row], path_stem: str | Path, *, title: str) -> None:
+    """Plot AUPRC of every predictor, and of the model against the best other, to `path_stem`.svg and .png.
+
+    Left, a point an experiment with a line at their mean; right, a point an experiment above the identity
+    line where the model is better than the best of the others on it. Experiments without bound bins are left
+    out, as the caption says; where none is left the plot says so.
+
+    Parameters
+    ----------
+    rows
+        Metric rows, as of `tfbind.evaluation.tables.read_metrics`.
+    path_stem
+        Path without suffix.
+    title
+        Heading, such as the data set and the test chromosomes.
+
+    Raises
+    ------
+    ValueError
+        No row is the model's.
+    """
+    rows = list(rows)
+    if not any(row["predictor"] == MODEL for row in rows):
+        raise ValueError(f"no row of the predictor '{MODEL}' to plot")
+    judged = [row for row in rows if is_judgeable(row)]
+    with _fresh_style():
+        from matplotlib.figure import Figure
+
+        lanes = _lanes(judged)
+        figure = Figure(figsize=(11.5, max(5.2, 1.9 + 0.27 * len(lanes))), layout="constrained")
+        figure.suptitle(textwrap.fill(title, 100), fontweight="bold")
+        if judged:
+            left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+            log = _reads_better_log([row["auprc"] for row in judged])
+            _plot_predictors(left, judged, lanes, log)
+            _plot_against_best(right, judged, log)
+            _legend_of_kinds(figure, judged, left_out_sentence(rows))
+        else:
+            _say_only(figure.subplots(), left_out_sentence(rows))
+        _save(figure, path_stem)
+
+
+def plot_history(history_tsv: str | Path, path_stem: str | Path) -> None:
+    """Plot loss and validation AUPRC of a training run over its steps, to `path_stem`.svg and .png.
+
+    Parameters
+    ----------
+    history_tsv
+        TSV with the columns step, loss, learning_rate, validation_auprc; fields other than step are empty
+        where they were not measured. Other columns are not looked at.
+    path_stem
+        Path without suffix.
+
+    Raises
+    ------
+    InputError
+        Naming file, row and column: a missing file or column, no rows, what is no finite number, steps that
+        do not rise, an AUPRC outside [0, 1].
+    """
+    history = _read_history(history_tsv)
+    with _fresh_style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7.5, 6), layout="constrained")
+        figure.suptitle("Training history", fontweight="bold")
+        above, below = figure.subplots(2, 1, sharex=True)
+        _plot_loss(above, history["step"], history["loss"])
+        _plot_validation(below, history["step"], history["validation_auprc"])
+        above.tick_params(labelbottom=True)
+        _save(figure, path_stem)
+
+
+def _lanes(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Predictor and kind of each lane of points, top first: the model, then by falling mean AUPRC."""
+    of_predictor: dict[str, list[float]] = {}
+    for row in rows:
+        of_predictor.setdefault(row["predictor"], []).append(row["auprc"])
+    names = sorted(
+        of_predictor,
+        key=lambda name: (name != MODEL, -math.fsum(of_predictor[name]) / len(of_predictor[name]), name),
+    )
+    present = {(row["predictor"], row["kind"]) for row in rows}
+    return [(name, kind) for name in names for kind in KINDS if (name, kind) in present]
+
+
+def _plot_predictors(axes: Axes, rows: Sequence[Row], lanes: Sequence[tuple[str, str]], log: bool) -> None:
+    random = np.random.default_rng(0)
+    heights: dict[str, list[float]] = {}
+    height = 0.0
+    for predictor, kind in lanes:
+        height -= 1.0 if predictor in heights else 1.45
+        heights.setdefault(predictor, []).append(height)
+        values = [row["auprc"] for row in rows if row["predictor"] == predictor and row["kind"] == kind]
+        spread = height + random.uniform(-0.32, 0.32, len(values)) * (len(values) > 1)
+        _points(axes, values, spread, kind, many=len(rows))
+        mean = math.fsum(values) / len(values)
+        axes.plot([mean, mean], [height - 0.42, height + 0.42], color="black", linewidth=2.2, zorder=4)
+        axes.text(
+            1.015,
+            height,
+            f"{mean:.3f}  (n = {len(values)})",
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize="small",
+        )
+    axes.text(1.015, 1.0, "mean", transform=axes.transAxes, va="bottom", fontsize="small")
+    axes.set_yticks(
+        [np.mean(group) for group in heights.values()], [textwrap.fill(name, 24) for name in heights]
+    )
+    for label, name in zip(axes.get_yticklabels(), heights, strict=True):
+        label.set_fontweight("bold" if name == MODEL else "normal")
+    for group in list(heights.values())[1::2]:
+        axes.axhspan(group[0] + 0.72, group[-1] - 0.72, color="#F5F5F5", linewidth=0, zorder=0)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(height - 0.75, -0.7)
+    _scale(axes, rows, log, "x")
+    prevalence = _mean_prevalence(rows)
+    axes.axvline(prevalence, color=_GREY, linestyle=":", zorder=1)
+    axes.set_title("AUPRC of each predictor", loc="left")
+    axes.set_xlabel(
+        f"AUPRC{_LOG_NOTE * log}; a point is an experiment, a bar the mean\n"
+        f"(dotted: mean prevalence {prevalence:.3g}, what chance gives)"
+    )
+
+
+def _plot_against_best(axes: Axes, rows: Sequence[Row], log: bool) -> None:
+    """The model's AUPRC against the best other's, by experiment; against the prevalence if it is alone."""
+    alone = all(row["predictor"] == MODEL for row in rows)
+    best: dict[str, float] = {}
+    for row in rows:
+        if alone:
+            best[row["experiment"]] = row["prevalence"]
+        elif row["predictor"] != MODEL:
+            best[row["experiment"]] = max(row["auprc"], best.get(row["experiment"], 0.0))
+    compared = [row for row in rows if row["predictor"] == MODEL and row["experiment"] in best]
+    n, better = len(compared), sum(row["auprc"] > best[row["experiment"]] for row in compared)
+    _scale(axes, rows, log, "x")
+    _scale(axes, rows, log, "y")
+    axes.set_box_aspect(1)
+    axes.set_anchor("N")
+    limits = axes.get_xlim()
+    axes.plot(limits, limits, color="black", linewidth=1, zorder=2)
+    for draw in (axes.axvline, axes.axhline):
+        draw(_mean_prevalence(rows), color=_GREY, linestyle=":", zorder=1)
+    for kind in KINDS:
+        group = [row for row in compared if row["kind"] == kind]
+        if group:
+            _points(
+                axes,
+                [best[row["experiment"]] for row in group],
+                [row["auprc"] for row in group],
+                kind,
+                len(rows),
+            )
+    other = "prevalence, the AUPRC of chance" if alone else "AUPRC of the best other predictor"
+    rival = "chance" if alone else "the best other predictor"
+    axes.set_title(f"{MODEL} beats {rival} in {better} of {n}", loc="left")
+    axes.set_xlabel(f"{other}{_LOG_NOTE * log}\n(n = {n} experiments, one point each)")
+    axes.set_ylabel(f"AUPRC of {MODEL}{_LOG_NOTE * log}")
+
+
+def _legend_of_kinds(figure: Figure, rows: Sequence[Row], note: str) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for kind in KINDS:
+        n = len({row["experiment"] for row in rows if row["kind"] == kind})
+        if n:
+            colour, marker = _STYLE_OF_KIND[kind]
+            label = f"{kind} (n = {n})"
+            handles.append(Line2D([], [], color=colour, marker=marker, linestyle="none", label=label))
+    figure.legend(
+        handles=handles,
+        title=note,
+        title_fontsize="small",
+        loc="outside lower center",
+        ncols=len(handles),
+        frameon=False,
+    )
+
+
+def _points(axes: Axes, x: Sequence[float], y: Sequence[float] | NDArray, kind: str, many: int) -> None:
+    colour, marker = _STYLE_OF_KIND[kind]
+    axes.scatter(
+        x,
+        y,
+        s=22 if len(x) <= 150 else 9,
+        color=colour,
+        marker=marker,
+        alpha=0.65 if len(x) <= 150 else 0.45,
+        linewidths=0,
+        zorder=3,
+        rasterized=many > _POINTS_AS_VECTORS,
+    )
+
+
+def _scale(axes: Axes, rows: Sequence[Row], log: bool, axis: str) -> None:
+    """Set the AUPRC axis: from 0 or, in logarithms, from under the lowest value."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    values = [row["auprc"] for row in rows]
+    low, high = min(_mean_prevalence(rows), *values), max(values)
+    limits = (low / 1.3, min(high * 1.3, 1.1)) if log else (0, min(high * 1.06, 1.03))
+    of_axis = axes.xaxis if axis == "x" else axes.yaxis
+    if log:
+        axes.set(**{f"{axis}scale": "log"})
+        of_axis.set_major_formatter(FuncFormatter(_plain_number))
+        of_axis.set_minor_formatter(NullFormatter())
+        few_decades = limits[1] / limits[0] < 250
+        of_axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few_decades else (1,)))
+    else:
+        of_axis.set_major_locator(MaxNLocator(6))
+    axes.set(**{f"{axis}lim": limits})
+    axes.grid(axis=axis, color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _plain_number(value: float, _position: int) -> str:
+    return f"{value:g}"
+
+
+def _reads_better_log(values: Sequence[float]) -> bool:
+    """Whether half of the points would crowd into the lowest fifth of a linear axis."""
+    return bool(np.median(values) < 0.2 * max(values))
+
+
+def _mean_prevalence(rows: Sequence[Row]) -> float:
+    by_experiment = {row["experiment"]: row["prevalence"] for row in rows}
+    return math.fsum(by_experiment.values()) / len(by_experiment)
+
+
+def _plot_loss(axes: Axes, step: NDArray, loss: NDArray) -> None:
+    measured = np.isfinite(loss)
+    axes.set_title("Training loss", loc="left")
+    axes.set_ylabel("loss")
+    if not measured.any():
+        _say_only(axes, "not measured")
+        return
+    step, loss = step[measured], loss[measured]
+    axes.plot(
+        step, loss, color=_BLUE, linewidth=0.8, alpha=0.4, marker="o" * (step.size == 1), label="as logged"
+    )
+    width = max(1, step.size // 50)
+    if width > 1:
+        axes.plot(
+            step, _running_mean(loss, width), color=_BLUE, linewidth=2, label=f"mean of the last {width} rows"
+        )
+        axes.legend(frameon=False)
+    axes.grid(color="#E6E6E6", linewidth=0.8)
+
+
+def _plot_validation(axes: Axes, step: NDArray, auprc: NDArray) -> None:
+    measured = np.isfinite(auprc)
+    axes.set_xlabel("training step")
+    axes.set_ylabel("mean AUPRC")
+    if not measured.any():
+        axes.set_title("Validation AUPRC", loc="left")
+        _say_only(axes, "not measured")
+        return
+    step, auprc = step[measured], auprc[measured]
+    best = int(np.argmax(auprc))
+    axes.plot(step, auprc, color=_VERMILLION, marker="o", markersize=4 if step.size < 100 else 0)
+    axes.plot(step[best], auprc[best], marker="*", markersize=15, color="black", linestyle="none")
+    axes.set_title(f"Validation AUPRC: best {auprc[best]:.3g} at step {int(step[best]):,} (star)", loc="left")
+    axes.set_ylim(0, max(1.15 * auprc.max(), 1e-6))
+    axes.grid(color="#E6E6E6", linewidth=0.8)
+
+
+def _running_mean(values: NDArray, width: int) -> NDArray:
+    """Mean of each value and the up to `width` - 1 before it; (n,) in and out."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    end = np.arange(1, values.size + 1)
+    start = np.maximum(end - width, 0)
+    return (total[end] - total[start]) / (end - start)
+
+
+def _say_only(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_GREY)
+    axes.set_yticks([])
+
+
+def _read_history(path: str | Path) -> dict[str, NDArray]:
+    """Columns of a training history, each (n,) float64, nan where not measured."""
+    mend = "train again; 'tfbind train' writes this table"
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError("there is no such file", file=path, mend=mend) from None
+    header = lines[0].split("\t") if lines else []
+    for column in _HISTORY_COLUMNS:
+        if column not in header:
+            raise InputError("this column is missing", file=path, row=1, column=column, mend=mend)
+    if len(lines) < 2:
+        raise InputError("it holds no training step", file=path, mend=mend)
+    columns: dict[str, list[float]] = {column: [] for column in _HISTORY_COLUMNS}
+    for number, line in enumerate(lines[1:], start=2):
+        fields = line.split("\t")
+        if len(fields) != len(header):
+            raise InputError(
+                f"{len(fields)} fields where the header has {len(header)}", file=path, row=number, mend=mend
+            )
+        text = dict(zip(header, fields, strict=True))
+        for column, values in columns.items():
+            problem = _problem_of_value(text[column], column, values)
+            if problem:
+                raise InputError(problem, file=path, row=number, column=column, mend=mend)
+            values.append(float(text[column] or "nan"))
+    return {column: np.array(values) for column, values in columns.items()}
+
+
+def _problem_of_value(text: str, column: str, before: Sequence[float]) -> str | None:
+    if not text:
+        return "it is empty" if column == "step" else None
+    try:
+        value = float(text)
+    except ValueError:
+        return f"'{text}' is no number"
+    if not math.isfinite(value):
+        return f"'{text}' is no finite number"
+    if column == "step" and before and value <= before[-1]:
+        return f"step {text} does not rise above the one before, {before[-1]:g}"
+    if column == "validation_auprc" and not 0 <= value <= 1:
+        return f"{text} does not lie between 0 and 1"
+    return None
+
+
+@contextmanager
+def _fresh_style() -> Iterator[None]:
+    """Matplotlib's defaults, whatever the user's settings, and names in SVG files that do not vary by run."""
+    import matplotlib
+
+    settings: Mapping[str, Any] = {
+        "svg.hashsalt": "tfbind",
+        "text.parse_math": False,  # a name may hold a $
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": "medium",
+        "savefig.dpi": 150,
+        "figure.dpi": 150,
+    }
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
+        yield
+
+
+def _save(figure: Figure, path_stem: str | Path) -> None:
+    with atomic_path(f"{path_stem}.svg") as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    with atomic_path(f"{path_stem}.png") as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
