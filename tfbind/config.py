@@ -6,8 +6,10 @@ The JSON schema that Snakemake validates (`workflow/schemas/config.schema.json`)
 
 from __future__ import annotations
 
+import difflib
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,12 +25,13 @@ from pydantic import (
 )
 
 from tfbind.core.errors import InputError
+from tfbind.core.sources import is_url, local_path
 
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _sha256_hex(value: str | None) -> str | None:
@@ -53,12 +56,17 @@ class Source(Section):
     @property
     def is_url(self) -> bool:
         """Whether the source must be downloaded."""
-        return self.source.startswith(("http://", "https://"))
+        return is_url(self.source)
+
+    @property
+    def local_path(self) -> Path:
+        """Where the file lies on this machine, once it is downloaded."""
+        return local_path(self.source)
 
     @model_validator(mode="after")
     def _url_has_checksum(self) -> Source:
         if self.is_url and self.sha256 is None:
-            raise ValueError(f"the URL {self.source} needs its sha256 beside it")
+            raise ValueError(f"the URL {self.source} needs its checksum: give `source` and `sha256`")
         return self
 
 
@@ -89,7 +97,9 @@ class ReferenceSettings(Section):
         None,
         description="TSV (alias, name) of chromosome names used in other files, beyond the known schemes.",
     )
-    include: list[str] = Field(["*"], description="Patterns (shell style) of chromosomes to use.", min_length=1)
+    include: list[str] = Field(
+        ["*"], description="Patterns (shell style) of chromosomes to use.", min_length=1
+    )
     exclude: list[str] = Field([], description="Patterns of chromosomes to leave out, after `include`.")
     blacklist: SourceField | None = Field(
         None, description="BED of regions that are never trained on or scored."
@@ -99,7 +109,9 @@ class ReferenceSettings(Section):
 class WindowSettings(Section):
     """How the genome is cut into windows and bins."""
 
-    bin: int = Field(64, description="Resolution in bp: a power of two, 2^num_downsamples of the trunk.", ge=8)
+    bin: int = Field(
+        64, description="Resolution in bp: a power of two, 2^num_downsamples of the trunk.", ge=8
+    )
     length: int = Field(8192, description="Stretch of DNA that goes through the trunk at once, bp.", gt=0)
     core: int = Field(6144, description="Middle part of each window that is kept, bp.", gt=0)
 
@@ -139,8 +151,9 @@ class FactorSettings(Section):
 
     proteins: list[SourceField] = Field(
         [],
-        description="Protein FASTA files with UniProt accessions in their headers. Where empty, each factor's "
-        "accession is fetched from UniProt and checked against `sequence_sha256` of the table.",
+        description="Protein FASTA files whose headers begin with what stands in the table's column `uniprot` "
+        "(`>P21538|REB1`). Where empty, each factor's accession is fetched from UniProt, and its sequence "
+        "checked against `sequence_sha256` of the table.",
     )
     embedder: Literal["physicochemical", "esm2"] = Field(
         "physicochemical",
@@ -285,18 +298,20 @@ class SimulationSettings(Section):
 class Config(Section):
     """A tfbind run: one data set, one model, its tracks."""
 
-    name: str = Field(description="Name of the run; its results stand in `results/<name>`.")
+    name: str = Field(
+        description="Name of the run; its results stand in `results/<name>`. Letters, digits, `.`, `_`, `-`.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+    )
     seed: int = Field(0, description="Seed of everything random.", ge=0)
     mirror: str | None = Field(
         None,
-        description="Folder or base URL that serves `https://HOST/PATH` as `<mirror>/HOST/PATH`; none: the web.",
+        description="Folder or base URL that serves `https://HOST/PATH` as `<mirror>/HOST/PATH`; "
+        "none: the web.",
     )
     tables: Tables = Field(description="The tables of factors, cell types and experiments.")
     reference: ReferenceSettings = Field(description="The genome.")
     windows: WindowSettings = Field(WindowSettings(), description="Windows and bins.")
-    accessibility: AccessibilitySettings = Field(
-        AccessibilitySettings(), description="Accessibility tracks."
-    )
+    accessibility: AccessibilitySettings = Field(AccessibilitySettings(), description="Accessibility tracks.")
     factors: FactorSettings = Field(FactorSettings(), description="Proteins and motifs.")
     targets: TargetSettings = Field(TargetSettings(), description="Labels.")
     splits: SplitSettings = Field(description="What is held out.")
@@ -306,12 +321,6 @@ class Config(Section):
     simulation: SimulationSettings | None = Field(
         None, description="If given, the data set is simulated first (the demo)."
     )
-
-    @model_validator(mode="after")
-    def _name_is_a_folder(self) -> Config:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
-            raise ValueError(f"name must be letters, digits, '.', '_' and '-', not {self.name!r}")
-        return self
 
     @property
     def results(self) -> Path:
@@ -328,9 +337,10 @@ def parse_config(values: Mapping[str, Any], *, file: str | Path | None = None) -
         Naming every wrong key, what is wrong with it, and the nearest known key for an unknown one.
     """
     try:
-        return Config.model_validate(values)
+        # As JSON, so that what passes here passes the exported schema too: text is no number, true is not 1.
+        return Config.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        raise _readable(error, file) from None
+        raise _readable(error, values, file) from None
 
 
 def load_config(paths: Path | Sequence[Path]) -> Config:
@@ -346,12 +356,40 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError("no such configuration file", file=path, mend="give the path of a config.yaml")
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"is not valid YAML: {error}", file=path) from None
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        row = error.problem_mark.line + 1 if error.problem_mark else None
+        raise InputError(
+            f"is not valid YAML: {error.problem}",
+            file=path,
+            row=row,
+            mend="correct this line, or the one above",
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"is not valid YAML: {error}", file=path, mend="save it as plain text in UTF-8"
+        ) from None
     if not isinstance(values, dict):
-        raise InputError("holds no configuration: expected `key: value` lines", file=path)
+        raise InputError(
+            "holds no configuration: expected `key: value` lines",
+            file=path,
+            mend="begin from config/yeast/config.yaml",
+        )
     return values
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error, where PyYAML would keep the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key.value}' stands twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -370,44 +408,133 @@ def config_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _known_keys(location: Sequence[str | int]) -> list[str]:
-    """Keys that are allowed beside the key at `location`."""
-    model: Any = Config
-    for part in location[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = _section_of(field.annotation) if field else None
-        if model is None:
-            return []
-    return list(model.model_fields)
+# --- errors, in the user's words ----------------------------------------------------------------------
 
 
-def _section_of(annotation: Any) -> type[Section] | None:
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section within a type such as `list[Source] | None`, if there is one."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        if (section := _section_of(inner)) is not None:
+        if (section := section_of(inner)) is not None:
             return section
     return None
 
 
-def _readable(error: ValidationError, file: str | Path | None) -> InputError:
-    import difflib
+def _section_at(location: Sequence[str | int]) -> type[Section] | None:
+    section: type[Section] | None = Config
+    for part in location:
+        if isinstance(part, str) and section is not None:
+            field = section.model_fields.get(part)
+            section = section_of(field.annotation) if field else None
+    return section
 
+
+def _all_keys(section: type[Section] = Config, prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        inner = section_of(field.annotation)
+        if inner is not None and inner is not Source:
+            yield from _all_keys(inner, f"{prefix}{name}.")
+
+
+def _user_location(location: Sequence[str | int], values: Any, *, absent: bool) -> list[str | int]:
+    """The part of a location that the user wrote, and the key below it that is absent."""
+    written: list[str | int] = []
+    for part in location:
+        is_list = isinstance(values, Sequence) and not isinstance(values, str)
+        if not (is_list if isinstance(part, int) else isinstance(values, Mapping) and part in values):
+            return [*written, part] if absent and isinstance(values, Mapping) else written
+        values = values[part]
+        written.append(part)
+    return written
+
+
+def _key(location: Sequence[str | int]) -> str:
+    text = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".") or "(top level)"
+
+
+def _readable(error: ValidationError, values: Mapping[str, Any], file: str | Path | None) -> InputError:
     problems, mends = [], []
     for item in error.errors():
-        key = ".".join(map(str, item["loc"])) or "(top level)"
-        if item["type"] == "extra_forbidden":
-            known = _known_keys(item["loc"])
-            near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
-            problems.append(f"unknown key '{key}'")
-            mends.append(
-                f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(known) or 'none'}"
-            )
-        elif item["type"] == "missing":
-            problems.append(f"key '{key}' is missing")
-            mends.append(f"add '{key}' (config/README.md tells every key)")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            problems.append(f"key '{key}': {message}")
-            mends.append(f"correct '{key}' (config/README.md tells every key)")
+        location = _user_location(item["loc"], values, absent=item["type"] == "missing")
+        problem, mend = _explain(item, location)
+        problems.append(problem)
+        mends.append(mend)
     return InputError("; ".join(problems), file=file, mend="; ".join(dict.fromkeys(mends)))
+
+
+def _explain(item: Mapping[str, Any], location: Sequence[str | int]) -> tuple[str, str]:
+    key, see = _key(location), "(config/README.md tells every key)"
+    if item["type"] == "extra_forbidden":
+        return f"unknown key '{key}'", _nearest_key(location)
+    if item["type"] == "missing":
+        return f"key '{key}' is missing", f"add '{key}' {see}"
+    wrong, mend = _wrong_value(item, location)
+    return f"key '{key}': {wrong}", mend or f"correct '{key}' {see}"
+
+
+def _nearest_key(location: Sequence[str | int]) -> str:
+    section, name = _section_at(location[:-1]), str(location[-1])
+    known = list(section.model_fields) if section else []
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean '{near[0]}'?"
+    if elsewhere := [key for key in _all_keys() if key.endswith(f".{name}")]:
+        return f"did you mean {' or '.join(repr(key) for key in elsewhere)}?"
+    return f"known keys here: {', '.join(known) or 'none'}"
+
+
+_EXPECTED = {
+    "string": ("text", "put it in quotes"),
+    "int": ("a whole number", None),
+    "float": ("a number", "write it with a dot, as in 0.001 or 1.0e-3, and without quotes"),
+    "bool": ("true or false", None),
+    "list": ("a list", "write it in brackets, as in [a, b], or with `- ` before each item"),
+}
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+def _wrong_value(item: Mapping[str, Any], location: Sequence[str | int]) -> tuple[str, str | None]:
+    """What is wrong with a value, and the mend where there is a better one than `correct it`."""
+    kind, context, got = item["type"], item.get("ctx", {}), _shown(item["input"])
+    if kind == "value_error":
+        return item["msg"].removeprefix("Value error, "), None
+    if kind.startswith("model_"):
+        section = _section_at(location)
+        if section is Source:
+            return f"expected a path, or `source` and `sha256` below it, got {got}", None
+        keys = ", ".join(section.model_fields) if section else ""
+        return f"expected keys below it ({keys}), got {got}", None
+    if kind == "literal_error":
+        known = re.findall(r"'([^']*)'", context["expected"])
+        near = difflib.get_close_matches(str(item["input"]), known, n=1)
+        return f"must be one of {', '.join(known)}, not {got}", f"did you mean '{near[0]}'?" if near else None
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"must be {words} {context[name]:g}, not {got}", None
+    if kind == "finite_number":
+        return f"must be finite, not {got}", None
+    if kind in ("too_short", "string_too_short"):
+        return "is empty", "give a value, or take the key out to use its default"
+    if kind == "string_pattern_mismatch":
+        return (
+            f"must begin with a letter or digit, and hold only letters, digits, '.', '_', '-', not {got}",
+            None,
+        )
+    expected, mend = _EXPECTED.get(kind.partition("_")[0], (None, None))
+    return (f"expected {expected}, got {got}", mend) if expected else (f"{item['msg']}, got {got}", None)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

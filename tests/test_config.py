@@ -1,0 +1,214 @@
+"""The configuration: what is accepted, and errors in the user's words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tfbind.config import Config, load_config, parse_config
+from tfbind.core.errors import InputError
+
+SHA = "0" * 64
+URL = "https://example.org/genome.fa.gz"
+
+
+def values(**changes):
+    """The least that a configuration must say; `a__b=1` sets `a: {b: 1}`."""
+    least = {
+        "name": "small",
+        "tables": {"factors": "factors.tsv", "cell_types": "cells.tsv", "experiments": "experiments.tsv"},
+        "reference": {"fasta": "genome.fa"},
+        "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
+    }
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        section = least
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[key] = value
+    return least
+
+
+def error_of(**changes):
+    with pytest.raises(InputError) as error:
+        parse_config(values(**changes), file="config.yaml")
+    text = str(error.value)
+    assert text.startswith("config.yaml: ") and "mend: " in text
+    for internal in ("Input should", "pydantic", "Value error", "type=", "function-", "Section"):
+        assert internal not in text
+    return text
+
+
+def test_the_least_configuration_takes_the_defaults():
+    config = parse_config(values())
+    assert config.results == Path("results/small")
+    assert config.windows.bin == 64 and config.simulation is None
+    assert config.reference.fasta.source == "genome.fa" and not config.reference.fasta.is_url
+
+
+def test_a_source_is_a_path_or_a_url_with_its_checksum():
+    config = parse_config(values(reference__fasta={"source": URL, "sha256": SHA}))
+    assert config.reference.fasta.is_url
+    assert config.reference.fasta.local_path == Path("resources/downloads/example.org/genome.fa.gz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "mend"),
+    [
+        ({"refrence": {}}, "refrence", "did you mean 'reference'?"),
+        ({"windows__lenght": 8192}, "windows.lenght", "did you mean 'length'?"),
+        ({"model__trunk__dept": 3}, "model.trunk.dept", "did you mean 'depth'?"),
+        ({"factors__esm2__layers": 3}, "factors.esm2.layers", "did you mean 'layer'?"),
+        ({"reference__fasta": {"sorce": "x", "source": "y"}}, "reference.fasta.sorce", "'source'?"),
+        ({"factors__proteins": [{"source": "a", "sha": SHA}]}, "factors.proteins[1].sha", "'sha256'?"),
+        ({"steps": 10}, "steps", "did you mean 'training.steps'?"),
+        ({"splits__xyz": 1}, "splits.xyz", "known keys here: validation_chromosomes, test_chromosomes"),
+    ],
+)
+def test_unknown_keys_are_errors_with_the_nearest_known_one(changes, key, mend):
+    text = error_of(**changes)
+    assert f"unknown key '{key}'" in text and mend in text
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        (None, "name"),
+        (None, "tables"),
+        ("tables", "factors"),
+        ("reference", "fasta"),
+        ("splits", "test_chromosomes"),
+    ],
+)
+def test_missing_keys_are_named(section, key):
+    given = values()
+    del (given[section] if section else given)[key]
+    with pytest.raises(InputError, match=f"key '{section + '.' if section else ''}{key}' is missing"):
+        parse_config(given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": 5}, ["'name'", "expected text, got 5", "quotes"]),
+        ({"name": "a/b"}, ["'name'", "letters, digits", "'a/b'"]),
+        ({"seed": "one"}, ["'seed'", "expected a whole number, got 'one'"]),
+        ({"seed": True}, ["'seed'", "expected a whole number, got true"]),
+        ({"seed": -1}, ["'seed'", "must be at least 0, not -1"]),
+        ({"seed": 1.5}, ["'seed'", "whole number", "1.5"]),
+        ({"training__learning_rate": "1e-3"}, ["'training.learning_rate'", "expected a number", "1.0e-3"]),
+        ({"training__learning_rate": 0}, ["must be more than 0, not 0"]),
+        ({"training__learning_rate": float("nan")}, ["must be finite, not nan"]),
+        ({"training__precision": "fp16"}, ["must be one of fp32, bf16, not 'fp16'"]),
+        ({"factors__embedder": "esm"}, ["must be one of physicochemical, esm2", "did you mean 'esm2'?"]),
+        ({"windows": None}, ["'windows'", "expected keys below it (bin, length, core), got nothing"]),
+        ({"windows": 64}, ["'windows'", "expected keys below it (bin, length, core), got 64"]),
+        ({"splits__test_chromosomes": "chr3"}, ["'splits.test_chromosomes'", "expected a list", "brackets"]),
+        ({"splits__test_chromosomes": []}, ["'splits.test_chromosomes'", "is empty"]),
+        ({"splits__test_chromosomes": [3]}, ["'splits.test_chromosomes[1]'", "expected text, got 3"]),
+        ({"tables__factors": 3}, ["'tables.factors'", "expected text, got 3"]),
+        (
+            {"reference__fasta": 3},
+            ["'reference.fasta'", "expected a path, or `source` and `sha256`", "got 3"],
+        ),
+        ({"reference__fasta": ""}, ["key 'reference.fasta': is empty"]),
+        ({"reference__fasta": URL}, ["key 'reference.fasta'", URL, "sha256"]),
+        ({"reference__blacklist": URL}, ["key 'reference.blacklist'", "sha256"]),
+        ({"reference__blacklist": {"sha256": SHA}}, ["key 'reference.blacklist.source' is missing"]),
+        (
+            {"reference__fasta": {"source": URL, "sha256": "abc"}},
+            ["'reference.fasta.sha256'", "64 lower-case"],
+        ),
+        ({"factors__motifs": ["a.meme", URL]}, ["key 'factors.motifs[2]'", "sha256"]),
+        ({"factors__motifs": [["a.meme"]]}, ["key 'factors.motifs[1]'", "expected a path"]),
+        ({"windows__bin": 48}, ["key 'windows'", "power of two, not 48"]),
+        ({"windows__length": 1000}, ["key 'windows'", "multiples of bin (64)"]),
+        ({"windows__core": 8192 + 64}, ["key 'windows'", "core must be at most length"]),
+        ({"windows__core": 6144 + 64}, ["key 'windows'", "(length - core) / 2 a multiple of bin"]),
+        ({"model__heads": 3}, ["key 'model'", "heads (3) must divide rank (128)"]),
+        ({"splits__test_chromosomes": ["chr2", "chr3"]}, ["key 'splits'", "in validation and in test: chr2"]),
+        ({"simulation": {}}, ["key 'simulation.folder' is missing"]),
+    ],
+)
+def test_wrong_values_say_which_key_what_and_the_mend(changes, words):
+    text = error_of(**changes)
+    for word in words:
+        assert word in text
+
+
+def test_all_wrong_keys_are_told_at_once():
+    text = error_of(seed=-1, stepz=3, windows__bin=48)
+    assert "'seed'" in text and "'stepz'" in text and "'windows'" in text
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def test_later_files_override_earlier_ones_key_by_key(tmp_path):
+    first = write(
+        tmp_path, "a.yaml", values(training__steps=7, training__batch_size=3, reference__include=["chr*"])
+    )
+    second = write(
+        tmp_path, "b.yaml", {"training": {"steps": 9}, "reference": {"include": ["chrI"]}, "mirror": "m"}
+    )
+    config = load_config([first, second])
+    assert (config.training.steps, config.training.batch_size) == (9, 3)
+    assert config.reference.include == ["chrI"] and config.mirror == "m"
+    assert load_config(first).training.steps == 7
+
+
+def test_errors_of_merged_files_name_them_all(tmp_path):
+    first, second = write(tmp_path, "a.yaml", values()), write(tmp_path, "b.yaml", {"nam": "x"})
+    with pytest.raises(InputError, match=r"a\.yaml.*b\.yaml.*'nam'"):
+        load_config([first, second])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: [a\nseed: 1\n", ["not valid YAML", "row 2"]),
+        ("name: a\n\tseed: 1\n", ["not valid YAML", "row 2"]),
+        ("name: a\nseed: 1\nname: b\n", ["'name' stands twice", "row 3"]),
+        ("windows:\n  bin: 64\n  bin: 128\n", ["'bin' stands twice", "row 3"]),
+        ("just text\n", ["holds no configuration"]),
+        ("", ["holds no configuration"]),
+    ],
+)
+def test_bad_yaml_names_file_and_row(tmp_path, text, words):
+    path = write(tmp_path, "config.yaml", text)
+    with pytest.raises(InputError) as error:
+        load_config(path)
+    for word in [str(path), "mend: ", *words]:
+        assert word in str(error.value)
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path):
+    (tmp_path / "config.yaml").write_bytes(b"name: \xff\xfe\n")
+    with pytest.raises(InputError, match="UTF-8"):
+        load_config(tmp_path / "config.yaml")
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.yaml: no such configuration file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_every_key_is_described():
+    def sections(model):
+        from tfbind.config import section_of
+
+        for field in model.model_fields.values():
+            assert field.description
+            inner = section_of(field.annotation)
+            if inner is not None:
+                sections(inner)
+
+    sections(Config)
