@@ -1,0 +1,1 @@
+"""The genome: reference, chromosome names, windows, intervals, bigWig in and out."""
