@@ -1,0 +1,1 @@
+"""What is known of a cell type: its accessibility track and its description."""
