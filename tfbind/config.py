@@ -40,7 +40,9 @@ def _sha256_hex(value: str | None) -> str | None:
     return value
 
 
-Sha256 = Annotated[str | None, AfterValidator(_sha256_hex)]
+Sha256 = Annotated[
+    str | None, AfterValidator(_sha256_hex), Field(json_schema_extra={"pattern": "^[0-9a-f]{64}$"})
+]
 
 
 class Source(Section):
@@ -151,9 +153,9 @@ class FactorSettings(Section):
 
     proteins: list[SourceField] = Field(
         [],
-        description="Protein FASTA files whose headers begin with what stands in the table's column `uniprot` "
-        "(`>P21538|REB1`). Where empty, each factor's accession is fetched from UniProt, and its sequence "
-        "checked against `sequence_sha256` of the table.",
+        description="Protein FASTA files, looked up by the table's column `uniprot` (`>P21538|REB1`). Where "
+        "empty, each accession is fetched from UniProt, and its sequence checked against the table's "
+        "`sequence_sha256`.",
     )
     embedder: Literal["physicochemical", "esm2"] = Field(
         "physicochemical",
@@ -222,7 +224,7 @@ class ModelSettings(Section):
     token_normalisation: Literal["cosine", "layernorm", "none"] = Field(
         "cosine", description="How DNA and factor tokens are normalised before they meet."
     )
-    hidden: int = Field(64, description="Width of the factor and context towers.", ge=4)
+    hidden: int = Field(48, description="Width of the factor and context towers.", ge=4)
     motif_width: int = Field(
         16, description="Columns of the binding motif that the model reads off the protein.", ge=4
     )
@@ -246,6 +248,11 @@ class TrainingSettings(Section):
 
     steps: int = Field(2000, description="Most optimizer steps.", ge=1)
     batch_size: int = Field(16, description="Windows a step.", ge=1)
+    experiments_per_step: int = Field(
+        32,
+        ge=1,
+        description="Experiments whose labels a step learns from, drawn anew each step; all if fewer.",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate (AdamW, warm-up, cosine).")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay; none on norms and biases.")
     warmup_steps: int = Field(100, ge=0, description="Steps of linear warm-up.")
@@ -256,7 +263,7 @@ class TrainingSettings(Section):
     motif_loss: float = Field(
         0.0,
         ge=0,
-        description="Weight of the loss between the motif read off a protein and the factor's known motif.",
+        description="Weight of the loss that teaches to read a known motif off its protein, residue by residue.",
     )
     motif_pretraining_steps: int = Field(
         0, ge=0, description="Steps on that loss alone, over proteins and motifs, before any DNA is seen."
@@ -292,7 +299,15 @@ class SimulationSettings(Section):
     folder: Path = Field(description="Where the simulated files are written.")
     chromosomes: int = Field(6, description="Number of chromosomes.", ge=3)
     chromosome_length: int = Field(500_000, description="Length of each, bp.", ge=20_000)
-    sites_per_factor: int = Field(600, description="Bound sites per factor, about.", ge=10)
+    open_fraction: float = Field(
+        0.135, gt=0, le=0.4, description="Share of the genome that is open in one cell type, about."
+    )
+    fragments: int = Field(150_000, description="ATAC-seq fragments per cell type.", ge=1_000)
+    sites_per_factor: int = Field(
+        600,
+        description="Good sites per factor over the genome, about; half of them where chromatin can be open.",
+        ge=10,
+    )
 
 
 class Config(Section):

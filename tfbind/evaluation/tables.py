@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
-from tfbind.evaluation.metrics import expected_calibration_error, operating_points
+from tfbind.core.metrics import expected_calibration_error, operating_points
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,7 +73,7 @@ def score_experiment(
     Raises
     ------
     ValueError
-        As `tfbind.evaluation.metrics.average_precision`, and a `keep` that is not (n,) bool.
+        As `tfbind.core.metrics.average_precision`, and a `keep` that is not (n,) bool.
     """
     labels, keep, scores = np.asarray(labels), np.asarray(keep), np.asarray(scores)
     if keep.dtype != np.bool_ or keep.ndim != 1:

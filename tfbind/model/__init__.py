@@ -1,0 +1,1 @@
+"""Trunk, factor and context towers, the factored head, and checkpoints."""

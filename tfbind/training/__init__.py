@@ -1,0 +1,1 @@
+"""Targets, sampling, the loss and the loop: window-major training."""

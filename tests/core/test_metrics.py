@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from tfbind.evaluation.metrics import (
+from tfbind.core.metrics import (
     auroc,
     average_precision,
     expected_calibration_error,

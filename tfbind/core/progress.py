@@ -1,0 +1,85 @@
+"""Progress of long steps: a bar on a terminal, a plain line now and then elsewhere (log files, Slurm)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+# Seconds between plain lines.
+PLAIN_INTERVAL = 10.0
+
+
+class Progress:
+    """Count work done, with rate and time left.
+
+    Parameters
+    ----------
+    title, unit
+        What is done, and what is counted, e.g. `training`, `steps`.
+    total
+        Units in all.
+    start
+        Units that were done before (a resumed run); they do not count for the rate.
+    stream
+        Where to; standard error by default, since standard output is for results.
+    """
+
+    def __init__(
+        self, title: str, total: int, *, unit: str, start: int = 0, stream: TextIO | None = None
+    ) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done = self.start = start
+        self.stream = stream or sys.stderr
+        self.began = self.told = time.monotonic()
+        self.note = ""
+        self._bar = None
+
+    def __enter__(self) -> Progress:
+        if self.stream.isatty():
+            self._open_bar()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif kind is None:
+            self._tell()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Say that `count` more units are done; `note` stands beside them (e.g. the loss)."""
+        self.done += count
+        self.note = note
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, note=note)
+        elif time.monotonic() - self.told >= PLAIN_INTERVAL:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.told = time.monotonic()
+        rate = (self.done - self.start) / max(self.told - self.began, 1e-9)
+        left = (self.total - self.done) / rate if rate else float("inf")
+        remaining = f", {left:.0f} s left" if self.done < self.total else ""
+        note = f", {self.note}" if self.note else ""
+        text = f"{self.title}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.3g} {self.unit}/s"
+        print(text + remaining + note, file=self.stream, flush=True)
+
+    def _open_bar(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(self.unit),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(file=self.stream),
+        )
+        self._task = self._bar.add_task(self.title, total=self.total, completed=self.start, note="")
+        self._bar.start()

@@ -1,0 +1,37 @@
+"""From a factor set on disk to the tensors that the model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tfbind.factors.factorset import FactorSet
+from tfbind.model.head import FactorBatch
+from tfbind.model.motif_scan import pad_motifs
+
+
+def factor_batch(factor_set: FactorSet, names: Sequence[str]) -> FactorBatch:
+    """Pad the embeddings and motifs of `names`, in that order."""
+    embeddings = [factor_set.embedding(name) for name in names]
+    length = max((len(found) for found in embeddings if found is not None), default=1)
+    padded = torch.zeros(len(names), length, factor_set.dim)
+    mask = torch.zeros(len(names), length, dtype=torch.bool)
+    for row, found in enumerate(embeddings):
+        if found is not None:
+            padded[row, : len(found)] = torch.as_tensor(found)
+            mask[row, : len(found)] = True
+    known = [factor_set.motif(name) for name in names]
+    motifs, has_motif = pad_motifs([None if motif is None else motif.log_odds() for motif in known])
+    return FactorBatch(padded, mask, motifs, has_motif)
+
+
+def shuffle_proteins(factors: FactorBatch, seed: int) -> FactorBatch:
+    """The control that takes the proteins' meaning away: residues in a random order, motifs as they are."""
+    rng = np.random.default_rng(seed)
+    embeddings = factors.embeddings.clone()
+    for row, mask in zip(embeddings, factors.residue_mask, strict=True):
+        length = int(mask.sum())
+        row[:length] = row[torch.as_tensor(rng.permutation(length))]
+    return FactorBatch(embeddings, factors.residue_mask, factors.motifs, factors.has_motif)

@@ -1,0 +1,80 @@
+"""Checkpoints: a folder of `model.safetensors` and `model.json`. No pickle is written or read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from tfbind.config import ModelSettings
+from tfbind.core.errors import InputError
+from tfbind.core.files import atomic_dir, read_json, sha256_file, write_json
+from tfbind.model.binding import BindingModel
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and what is known of its making.
+
+    Attributes
+    ----------
+    model : BindingModel, in eval mode
+    about : dict
+        `settings`, `bin`, `residue_dim`, `embedder`, `manifest` (what it was trained on), `thresholds`.
+    checksum : str
+        SHA-256 of the weights: the model's identity in everything made with it.
+    """
+
+    model: BindingModel
+    about: dict[str, Any]
+    checksum: str
+
+
+def save_checkpoint(folder: str | Path, model: BindingModel, about: dict[str, Any]) -> None:
+    """Write a checkpoint whole. `about` is stored beside sizes and settings."""
+    with atomic_dir(folder) as temporary:
+        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        save_file(weights, temporary / "model.safetensors")
+        sizes = {
+            "format": FORMAT,
+            "settings": model.settings.model_dump(mode="json"),
+            "bin": model.bin,
+            "residue_dim": model.residue_dim,
+            "sha256": sha256_file(temporary / "model.safetensors"),
+        }
+        write_json(temporary / "model.json", {**about, **sizes})
+
+
+def load_checkpoint(folder: str | Path) -> Checkpoint:
+    """Read a checkpoint, verify its weights, and put the model into eval mode.
+
+    Raises
+    ------
+    InputError
+        If there is none, if it is of a later format, or if the weights are not those that were written.
+    """
+    folder = Path(folder)
+    if not (folder / "model.json").is_file():
+        raise InputError("holds no checkpoint (model.json)", file=folder, mend="run `tfbind train` first")
+    about = read_json(folder / "model.json")
+    if about.get("format") != FORMAT:
+        raise InputError(
+            f"is of checkpoint format {about.get('format')}, this version reads {FORMAT}",
+            file=folder / "model.json",
+            mend="train again, or use the tfbind that wrote it",
+        )
+    weights = folder / "model.safetensors"
+    found = sha256_file(weights) if weights.is_file() else "no file"
+    if found != about["sha256"]:
+        raise InputError(
+            f"checksum differs: expected {about['sha256']}, got {found}", file=weights, mend="train again"
+        )
+    model = BindingModel(
+        ModelSettings.model_validate(about["settings"]), bin=about["bin"], residue_dim=about["residue_dim"]
+    )
+    model.load_state_dict(load_file(weights))
+    return Checkpoint(model.eval(), about, about["sha256"])

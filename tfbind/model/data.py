@@ -1,0 +1,67 @@
+"""What training and prediction read of the genome: windows of bases, labels and accessibility."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+N_CODE = 4
+UNBOUND, BOUND, LEFT_OUT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class GenomeData:
+    """Aligned arrays of each chromosome.
+
+    Attributes
+    ----------
+    bin : int
+        bp of a bin.
+    codes : uint8 (bp,) a chromosome
+        Base codes 0-3, N = 4.
+    accessibility : float32 (bins, cell types) a chromosome
+        Genome mean 1.
+    has_track : bool (cell types,)
+    labels : uint8 (bins, experiments) a chromosome, or None
+        0 unbound, 1 bound, 2 left out (ambiguous, N, blacklisted).
+    """
+
+    bin: int
+    codes: Mapping[str, np.ndarray]
+    accessibility: Mapping[str, np.ndarray]
+    has_track: np.ndarray
+    labels: Mapping[str, np.ndarray] | None = None
+
+    def bins(self, chrom: str) -> int:
+        """Number of bins of a chromosome; the last one may be partial."""
+        return -(-len(self.codes[chrom]) // self.bin)
+
+    def window_codes(self, chrom: str, first: int, count: int) -> np.ndarray:
+        """Base codes of `count` bins from bin `first`, uint8 (count * bin,); N off the chromosome."""
+        return _cut(self.codes[chrom], first * self.bin, count * self.bin, N_CODE)
+
+    def window_accessibility(self, chrom: str, first: int, count: int) -> np.ndarray:
+        """Accessibility, float32 (count, cell types); 0 off the chromosome."""
+        return _cut(self.accessibility[chrom], first, count, 0)
+
+    def window_labels(self, chrom: str, first: int, count: int) -> np.ndarray:
+        """Labels, uint8 (count, experiments), in one read; left out off the chromosome."""
+        if self.labels is None:
+            raise ValueError("this data has no labels")
+        return _cut(self.labels[chrom], first, count, LEFT_OUT)
+
+
+def _cut(array: np.ndarray, start: int, length: int, fill: int) -> np.ndarray:
+    out = np.full((length, *array.shape[1:]), fill, dtype=array.dtype)
+    low, high = max(start, 0), min(start + length, len(array))
+    if low < high:
+        out[low - start : high - start] = array[low:high]
+    return out
+
+
+def reverse_complement(codes: np.ndarray) -> np.ndarray:
+    """Reverse complement of base codes; N stays N."""
+    flipped = codes[..., ::-1]
+    return np.where(flipped < N_CODE, 3 - flipped, N_CODE).astype(codes.dtype)

@@ -1,0 +1,66 @@
+"""Scanning motifs over DNA, both strands, summarised per bin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tfbind.model.trunk import one_hot
+
+SCAN_FEATURES = 3
+
+
+def pad_motifs(motifs: Sequence[np.ndarray | None]) -> tuple[Tensor, Tensor]:
+    """Stack log-odds motifs (w, 4), centred in a common width and padded with columns of zeros.
+
+    Returns
+    -------
+    float32 (n, W, 4), and bool (n,): where there is a motif.
+    """
+    width = max((len(motif) for motif in motifs if motif is not None), default=1)
+    stacked = torch.zeros(len(motifs), width, 4)
+    for row, motif in zip(stacked, motifs, strict=True):
+        if motif is not None:
+            start = (width - len(motif)) // 2
+            row[start : start + len(motif)] = torch.as_tensor(np.asarray(motif), dtype=torch.float32)
+    return stacked, torch.tensor([motif is not None for motif in motifs], dtype=torch.bool)
+
+
+def scan_motifs(codes: Tensor, motifs: Tensor, bin: int) -> Tensor:
+    """Score every position on both strands, and summarise each bin.
+
+    A site belongs to the bin of its centre. Bases off the ends and N score 0 in every column.
+
+    Parameters
+    ----------
+    codes
+        Base codes (windows, bp), bp a multiple of `bin`.
+    motifs
+        Log-odds (motifs, W, 4).
+    bin
+        bp of a bin.
+
+    Returns
+    -------
+    float32 (windows, bins, motifs, 3), of each site's better strand: the best site as a z-score under
+    uniform bases (the score less its mean, over its standard deviation: the sum over columns of the
+    column's mean and variance), the best site's score, and the log of the mean over sites of exp(score),
+    through which no gradient flows.
+    """
+    count, width, _ = motifs.shape
+    strands = torch.cat([motifs, motifs.flip(1, 2)])
+    dna = F.pad(one_hot(codes).transpose(1, 2), ((width - 1) // 2, width // 2))
+    sites = F.conv1d(dna, strands.transpose(1, 2))
+    sites = torch.maximum(sites[:, :count], sites[:, count:]).unflatten(2, (-1, bin))
+    best = sites.amax(-1)
+    # Shifted by the best site, so that exp never overflows.
+    with torch.no_grad():
+        soft = best + (sites - best.unsqueeze(-1)).exp_().mean(-1).log()
+    mean = motifs.mean(2).sum(1)
+    deviation = motifs.var(2, unbiased=False).sum(1).add(1e-4).sqrt()
+    z = (best - mean[:, None]) / deviation[:, None]
+    return torch.stack([z, best, soft], -1).transpose(1, 2)

@@ -1,0 +1,346 @@
+"""The training loop: any step can be resumed exactly, and what a step does depends on seed and step alone."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tfbind.config import TrainingSettings, WindowSettings
+from tfbind.core.errors import InputError
+from tfbind.core.files import atomic_dir, atomic_path, read_json, sha256_json, write_json
+from tfbind.core.progress import Progress
+from tfbind.model.binding import BindingModel
+from tfbind.model.data import BOUND, GenomeData
+from tfbind.model.factor_encoder import motif_reading_loss
+from tfbind.model.head import FactorBatch
+from tfbind.training.losses import binding_loss
+from tfbind.training.sampling import WindowSampler
+from tfbind.training.splits import Split
+from tfbind.training.validation import Validator
+
+HISTORY_COLUMNS = ("step", "loss", "learning_rate", "validation_auprc")
+# Factors that one step of motif reading looks at.
+READING_BATCH = 16
+
+
+@dataclass
+class TrainingState:
+    """All that a resumed run needs beside weights and optimizer; random streams follow from the step."""
+
+    step: int = 0
+    best: float = -1.0
+    best_step: int = 0
+    waited: int = 0
+    history: list[dict[str, float | None]] = field(default_factory=list)
+
+
+def learning_rate(step: int, settings: TrainingSettings) -> float:
+    """Linear warm-up, then a cosine from the peak to 1 % of it at the last step."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on matrices and kernels, none on norms and biases."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+class Trainer:
+    """Train a model on one data set.
+
+    Parameters
+    ----------
+    model
+        Freshly made, or about to be overwritten by the saved state.
+    data
+        Genome with labels; `pairs[e]` says which factor and cell type column e of the labels measures.
+    factors
+        All factors that `pairs` speaks of.
+    pairs
+        int64 (experiments, 2).
+    split
+        Chromosomes and experiments to train on.
+    state_folder
+        Where the state of an unfinished run is kept.
+    """
+
+    def __init__(
+        self,
+        model: BindingModel,
+        data: GenomeData,
+        factors: FactorBatch,
+        pairs: Tensor,
+        split: Split,
+        *,
+        settings: TrainingSettings,
+        windows: WindowSettings,
+        seed: int,
+        state_folder: Path,
+        device: torch.device,
+        names: Sequence[str],
+    ) -> None:
+        self.model = model.to(device)
+        self.data, self.factors, self.pairs, self.split = data, factors, pairs, split
+        self.settings, self.seed, self.device, self.folder = settings, seed, device, state_folder
+        _require_positives(data, split, settings.min_bound_bins, names)
+        self.sampler = WindowSampler(
+            data,
+            split.train,
+            split.experiments,
+            bins=windows.length // windows.bin,
+            peak_fraction=settings.peak_fraction,
+            seed=seed,
+        )
+        self.validator = Validator(data, split, windows, precision=settings.precision)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(model, settings.weight_decay), lr=settings.learning_rate
+        )
+        self.state = TrainingState()
+        self.best_weights: dict[str, Tensor] = {}
+
+    def run(self) -> None:
+        """Train until the last step or until validation no longer improves; the model keeps its best weights."""
+        resumed = self._restore()
+        if not resumed:
+            self._read_motifs()
+            self._save()
+        with Progress("training", self.settings.steps, unit="steps", start=self.state.step) as progress:
+            while self.state.step < self.settings.steps and self.state.waited < self.settings.patience:
+                self._train_until_validation(progress)
+                self._validate()
+                self._save()
+        self.model.load_state_dict(self.best_weights)
+        self.model.eval()
+
+    def _train_until_validation(self, progress: Progress) -> None:
+        stop = min(self.state.step + self.settings.validate_every, self.settings.steps)
+        every = max(1, self.settings.validate_every // 5)
+        losses: list[float] = []
+        while self.state.step < stop:
+            step = self.state.step
+            losses.append(self._step(step))
+            self.state.step += 1
+            if self.state.step % every == 0 or self.state.step == stop:
+                self.state.history.append(
+                    {
+                        "step": self.state.step,
+                        "loss": float(np.mean(losses)),
+                        "learning_rate": learning_rate(step, self.settings),
+                        "validation_auprc": None,
+                    }
+                )
+                losses = []
+            recent = self.state.history[-1]["loss"] if self.state.history else losses[-1]
+            progress.advance(note=f"loss {recent:.4f}, best validation AUPRC {max(self.state.best, 0):.4f}")
+
+    def _step(self, step: int) -> float:
+        self.model.train()
+        rate = learning_rate(step, self.settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = self.sampler.batch(step, self.settings.batch_size)
+        columns = self._draw_experiments(step)
+        factors, pairs = self._factors_of(columns)
+        with seeded(self.seed, step):
+            logits = self.model(
+                torch.as_tensor(batch.codes).to(self.device),
+                factors,
+                torch.as_tensor(batch.accessibility).to(self.device),
+                torch.as_tensor(self.data.has_track).to(self.device),
+                pairs,
+                trunk_dtype=torch.bfloat16 if self.settings.precision == "bf16" else torch.float32,
+            )
+            labels = torch.as_tensor(batch.labels[:, :, columns]).to(self.device)
+            loss = binding_loss(logits, labels, torch.as_tensor(batch.weights).to(self.device))
+            # All experiments' worth, however many were drawn.
+            loss = loss * (len(self.split.experiments) / len(columns))
+            total = loss + self._reading_loss(step) if self.settings.motif_loss else loss
+            self._update(total)
+        return float(loss.detach())
+
+    def _update(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+
+    def _draw_experiments(self, step: int) -> np.ndarray:
+        used = np.asarray(self.split.experiments)
+        count = self.settings.experiments_per_step
+        if count >= len(used):
+            return used
+        rng = np.random.default_rng([self.seed, step, 1])
+        return used[np.sort(rng.choice(len(used), count, replace=False))]
+
+    def _factors_of(self, columns: np.ndarray) -> tuple[FactorBatch, Tensor]:
+        """Only the factors that these experiments need, and the pairs renumbered to them."""
+        pairs = self.pairs[torch.as_tensor(columns)]
+        unique, renumbered = pairs[:, 0].unique(return_inverse=True)
+        chosen = self.factors.select(unique).to(self.device)
+        return chosen, torch.stack([renumbered, pairs[:, 1]], 1).to(self.device)
+
+    # Reading motifs off proteins.
+
+    def _readable(self) -> Tensor:
+        """Training factors of which protein and motif are known."""
+        used = self.pairs[torch.as_tensor(self.split.experiments), 0].unique()
+        known = (self.factors.has_protein & self.factors.has_motif)[used]
+        return used[known]
+
+    def _reading_loss(self, step: int) -> Tensor:
+        readable = self._readable()
+        rng = np.random.default_rng([self.seed, step, 2])
+        drawn = rng.choice(len(readable), min(READING_BATCH, len(readable)), replace=False)
+        batch = self.factors.select(readable[torch.as_tensor(np.sort(drawn))]).to(self.device)
+        bases, widths = draw_motif_bases(batch, rng)
+        decoder = self.model.head.encoder
+        residues = decoder.residues(batch.embeddings, batch.residue_mask.unsqueeze(-1).float())
+        contact, base = decoder.motif.logits(residues)
+        spelled = motif_reading_loss(contact, base, batch.residue_mask, bases, widths)
+        return spelled * max(self.settings.motif_loss, 1e-12)
+
+    def _read_motifs(self) -> None:
+        steps = self.settings.motif_pretraining_steps
+        if not steps or not len(self._readable()):
+            return
+        if not self.settings.motif_loss:
+            raise InputError(
+                "motif_pretraining_steps needs a motif_loss above 0",
+                key="training.motif_pretraining_steps",
+                mend="set training.motif_loss, e.g. 0.1, or motif_pretraining_steps to 0",
+            )
+        optimizer, self.optimizer = (
+            self.optimizer,
+            torch.optim.AdamW(self.model.head.encoder.parameters(), lr=3e-3, weight_decay=0.01),
+        )
+        with Progress("reading motifs off proteins", steps, unit="steps") as progress:
+            for step in range(steps):
+                self.model.train()
+                # Below 0, so that these draws are none of the training steps'.
+                with seeded(self.seed, step, 3):
+                    loss = self._reading_loss(10**9 + step)
+                    self._update(loss / self.settings.motif_loss)
+                progress.advance(note=f"loss {float(loss.detach()) / self.settings.motif_loss:.3f} nats/base")
+        self.optimizer = optimizer
+
+    # Validation and state.
+
+    def _validate(self) -> None:
+        value = self.validator.mean_auprc(self.model, self.factors, self.pairs)
+        self.state.history[-1]["validation_auprc"] = value
+        if value > self.state.best:
+            self.state.best, self.state.best_step, self.state.waited = value, self.state.step, 0
+            self.best_weights = {
+                name: weight.detach().cpu().clone() for name, weight in self.model.state_dict().items()
+            }
+        else:
+            self.state.waited += 1
+
+    def _signature(self) -> str:
+        """What a state belongs to: another configuration or data set does not resume it."""
+        return sha256_json(
+            {
+                "settings": self.settings.model_dump(mode="json"),
+                "model": self.model.settings.model_dump(mode="json"),
+                "seed": self.seed,
+                "pairs": self.pairs.tolist(),
+                "train": self.split.train,
+                "experiments": self.split.experiments,
+                "bound": [int((self.data.labels[c] == BOUND).sum()) for c in sorted(self.data.labels)],
+            }
+        )
+
+    def _save(self) -> None:
+        tensors = {f"model/{name}": weight for name, weight in self.model.state_dict().items()}
+        tensors |= {f"best/{name}": weight for name, weight in self.best_weights.items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
+        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        with atomic_dir(self.folder) as temporary:
+            save_file(plain, temporary / "state.safetensors")
+            write_json(temporary / "state.json", {"signature": self._signature(), **vars(self.state)})
+
+    def _restore(self) -> bool:
+        if not (self.folder / "state.json").is_file():
+            return False
+        saved = read_json(self.folder / "state.json")
+        if saved.pop("signature") != self._signature():
+            return False
+        tensors = load_file(self.folder / "state.safetensors")
+        self.state = TrainingState(**saved)
+        self.model.load_state_dict(_part(tensors, "model/"))
+        self.best_weights = _part(tensors, "best/")
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _part(tensors, "optimizer/").items():
+            index, moment = name.split("/")
+            moments.setdefault(int(index), {})[moment] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        return True
+
+
+def draw_motif_bases(factors: FactorBatch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw one sequence from each known motif; columns of zeros (padding) are left out.
+
+    Returns
+    -------
+    bases int64 (factors, W), left-aligned, and widths int64 (factors,)
+    """
+    bases = torch.zeros(factors.motifs.shape[:2], dtype=torch.int64)
+    widths = torch.zeros(len(factors), dtype=torch.int64)
+    for row, motif in enumerate(factors.motifs.cpu()):
+        columns = motif[motif.abs().sum(1) > 0].softmax(-1).double().numpy()
+        drawn = [rng.choice(4, p=column / column.sum()) for column in columns]
+        bases[row, : len(drawn)] = torch.as_tensor(drawn)
+        widths[row] = len(drawn)
+    return bases.to(factors.motifs.device), widths.to(factors.motifs.device)
+
+
+def write_history(path: str | Path, rows: Sequence[Mapping[str, float | None]]) -> None:
+    """Training history as TSV; an empty field where validation was not run."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.writer(handle, delimiter="\t", lineterminator="\n")
+        writer.writerow(HISTORY_COLUMNS)
+        for row in rows:
+            cells = [row[column] for column in HISTORY_COLUMNS]
+            writer.writerow(["" if c is None else f"{c:.6g}" if isinstance(c, float) else c for c in cells])
+
+
+@contextmanager
+def seeded(*seed: int) -> Iterator[None]:
+    """Torch's random stream (dropout) set from a step, so that no state of it need be saved."""
+    torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+    yield
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _require_positives(data: GenomeData, split: Split, least: int, names: Sequence[str]) -> None:
+    bound = sum((np.asarray(data.labels[chrom]) == BOUND).sum(0) for chrom in split.train)
+    few = [f"{names[column]} ({bound[column]})" for column in split.experiments if bound[column] < least]
+    if few:
+        raise InputError(
+            f"too few bound bins on the training chromosomes to train on: {', '.join(few)}; "
+            f"at least {least} are needed",
+            key="training.min_bound_bins",
+            mend="take these experiments out of experiments.tsv, hold out fewer chromosomes, "
+            "or lower training.min_bound_bins",
+        )
