@@ -263,7 +263,8 @@ class TrainingSettings(Section):
     motif_loss: float = Field(
         0.0,
         ge=0,
-        description="Weight of the loss that teaches to read a known motif off its protein, residue by residue.",
+        description="Weight of the loss that teaches to read a known motif off its protein, residue by "
+        "residue.",
     )
     motif_pretraining_steps: int = Field(
         0, ge=0, description="Steps on that loss alone, over proteins and motifs, before any DNA is seen."

@@ -1,7 +1,7 @@
 """The three tables of a data set: what a row may say, reading them, and what they make the workflow need.
 
-A table is tab-separated text in UTF-8 with a header; lines that begin with `#` are comments. Columns are known
-by their names; optional ones may be left out or left empty.
+A table is tab-separated text in UTF-8 with a header; lines that begin with `#` are comments. Columns are
+known by their names; optional ones may be left out or left empty.
 """
 
 from __future__ import annotations
