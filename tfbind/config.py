@@ -99,21 +99,15 @@ class ReferenceSettings(Section):
         None,
         description="TSV (alias, name) of chromosome names used in other files, beyond the known schemes.",
     )
-    include: list[str] = Field(
-        ["*"], description="Patterns (shell style) of chromosomes to use.", min_length=1
-    )
+    include: list[str] = Field(["*"], description="Patterns (shell style) of chromosomes to use.", min_length=1)
     exclude: list[str] = Field([], description="Patterns of chromosomes to leave out, after `include`.")
-    blacklist: SourceField | None = Field(
-        None, description="BED of regions that are never trained on or scored."
-    )
+    blacklist: SourceField | None = Field(None, description="BED of regions that are never trained on or scored.")
 
 
 class WindowSettings(Section):
     """How the genome is cut into windows and bins."""
 
-    bin: int = Field(
-        64, description="Resolution in bp: a power of two, 2^num_downsamples of the trunk.", ge=8
-    )
+    bin: int = Field(64, description="Resolution in bp: a power of two, 2^num_downsamples of the trunk.", ge=8)
     length: int = Field(8192, description="Stretch of DNA that goes through the trunk at once, bp.", gt=0)
     core: int = Field(6144, description="Middle part of each window that is kept, bp.", gt=0)
 
@@ -190,9 +184,7 @@ class SplitSettings(Section):
     )
     test_chromosomes: list[str] = Field(description="Chromosomes for the final scores only.", min_length=1)
     held_out_factors: list[str] = Field([], description="Factors whose experiments are never trained on.")
-    held_out_cell_types: list[str] = Field(
-        [], description="Cell types whose experiments are never trained on."
-    )
+    held_out_cell_types: list[str] = Field([], description="Cell types whose experiments are never trained on.")
 
     @model_validator(mode="after")
     def _disjoint(self) -> SplitSettings:
@@ -263,8 +255,7 @@ class TrainingSettings(Section):
     motif_loss: float = Field(
         0.0,
         ge=0,
-        description="Weight of the loss that teaches to read a known motif off its protein, residue by "
-        "residue.",
+        description="Weight of the loss that teaches to read a known motif off its protein, residue by residue.",
     )
     motif_pretraining_steps: int = Field(
         0, ge=0, description="Steps on that loss alone, over proteins and motifs, before any DNA is seen."
@@ -321,8 +312,7 @@ class Config(Section):
     seed: int = Field(0, description="Seed of everything random.", ge=0)
     mirror: str | None = Field(
         None,
-        description="Folder or base URL that serves `https://HOST/PATH` as `<mirror>/HOST/PATH`; "
-        "none: the web.",
+        description="Folder or base URL that serves `https://HOST/PATH` as `<mirror>/HOST/PATH`; none: the web.",
     )
     tables: Tables = Field(description="The tables of factors, cell types and experiments.")
     reference: ReferenceSettings = Field(description="The genome.")
@@ -401,9 +391,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(
-                    problem=f"key '{key.value}' stands twice", problem_mark=key.start_mark
-                )
+                raise yaml.MarkedYAMLError(problem=f"key '{key.value}' stands twice", problem_mark=key.start_mark)
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
         return super().construct_mapping(node, deep)
 

@@ -295,9 +295,7 @@ def _read(path: Path, model: type[RowModel]) -> list[RowModel]:
 def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, stripped cells) of each line that is neither blank nor a comment."""
     if not path.is_file():
-        raise InputError(
-            "no such table", file=path, mend="correct its path under `tables` in the configuration"
-        )
+        raise InputError("no such table", file=path, mend="correct its path under `tables` in the configuration")
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             # Comments become blank lines, so that lines still count as an editor counts them.
