@@ -138,9 +138,7 @@ def test_an_alias_in_the_experiments_stands_for_its_cell_type(tmp_path):
     assert read_measured(tmp_path, "CTCF\tk-562\ta.bed\t\t")[0].name == "CTCF.K562"
 
 
-@given(
-    st.lists(st.tuples(*[st.sampled_from(["", "a", "b", "a b"])] * 2), min_size=1, max_size=6, unique=True)
-)
+@given(st.lists(st.tuples(*[st.sampled_from(["", "a", "b", "a b"])] * 2), min_size=1, max_size=6, unique=True))
 def test_names_of_experiments_are_unique_and_fit_for_files(tmp_path_factory, kinds):
     folder = tmp_path_factory.mktemp("names")
     rows = [f"CTCF\tK562\tp.bed\t{assay}\t{treatment}" for assay, treatment in kinds]
@@ -239,9 +237,7 @@ def test_bad_tables_of_experiments(tmp_path, row, words):
 def test_a_signal_must_be_local(tmp_path):
     header = "factor\tcell_type\tpeaks\tsignal"
     row = "CTCF\tK562\ta.bed\thttps://e.org/x.bw"
-    error_of(
-        lambda: read_measured(tmp_path, row, header=header), None, "row 2", "column 'signal'", "is a URL"
-    )
+    error_of(lambda: read_measured(tmp_path, row, header=header), None, "row 2", "column 'signal'", "is a URL")
 
 
 @pytest.mark.parametrize(

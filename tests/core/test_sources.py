@@ -265,9 +265,7 @@ def test_killed_in_the_middle_it_resumes_to_the_same_bytes(served, destination):
         "import sys; from pathlib import Path; from tfbind.core.sources import fetch;"
         f"fetch({url!r}, Path({str(destination)!r}), sha256={SHA!r})"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(Path.cwd())}
-    )
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(Path.cwd())})
     deadline = time.monotonic() + 20
     while not (part(destination).exists() and part(destination).stat().st_size > 60_000):
         assert time.monotonic() < deadline and process.poll() is None
