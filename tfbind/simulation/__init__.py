@@ -1,1 +1,1 @@
-"""The demo's simulated world: factors with a recognition code, chromatin, binding. Made from a seed; not data."""
+"""The demo's simulated world: factors with a recognition code, chromatin, binding. From a seed; not data."""

@@ -111,7 +111,7 @@ def read_motif(protein: str) -> np.ndarray:
 
 
 def _random_diresidues(rng: np.random.Generator, width: int) -> list[str]:
-    """One diresidue a base; at least three kinds where width allows, since poor motifs match themselves shifted."""
+    """One diresidue a base; at least three kinds where width allows: poor motifs match themselves shifted."""
     names = list(CODE)
     while True:
         drawn = [names[i] for i in rng.integers(0, len(names), width)]
