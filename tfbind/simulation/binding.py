@@ -1,4 +1,4 @@
-"""Where a simulated factor binds: planted sites, the scan of both strands, occupancy, and noisy calls of it."""
+"""Where a simulated factor binds: planted sites, the scan of both strands, occupancy, and noisy calls."""
 
 from __future__ import annotations
 
@@ -53,7 +53,17 @@ class Sites:
 
 @dataclass(frozen=True, eq=False)
 class Calls:
-    """Peaks of one experiment, in genome order: int64 (calls,) bp in the concatenated genome, and their signal."""
+    """Peaks of one experiment, in genome order.
+
+    Attributes
+    ----------
+    starts, ends, summits
+        (calls,) int64, 0-based half-open, bp in the concatenated genome.
+    signal
+        (calls,) float64, for signalValue.
+    bound, missed, false
+        Sites that were bound, those of them that were not called, and calls where nothing is bound.
+    """
 
     starts: np.ndarray
     ends: np.ndarray
@@ -160,7 +170,7 @@ def _word_table(scores: np.ndarray) -> np.ndarray:
 
 
 def find_sites(words: np.ndarray, pwm: np.ndarray, number: int) -> Sites:
-    """All sites of a motif on both strands; the `number`-th best of the genome is occupied half of the time."""
+    """All sites of a motif on both strands; the `number`-th best of the genome is half occupied if open."""
     strands = [affinities(words, pwm), affinities(words, pwm[::-1, ::-1])]
     half = float(_nth_largest(np.concatenate(strands), number))
     kept = [np.flatnonzero(scores > half - _NEGLIGIBLE) for scores in strands]
@@ -174,17 +184,17 @@ def _nth_largest(values: np.ndarray, n: int) -> float:
     return np.partition(values, len(values) - n)[len(values) - n]
 
 
-def call_peaks(
-    seed: int, genome: Genome, sites: Sites, openness: np.ndarray, factor: str, cell_type: str
-) -> Calls:
+def call_peaks(seed: int, sites: Sites, openness: np.ndarray, experiment: str) -> Calls:
     """Draw an experiment: sites bound by their occupancy, some of them missed, and some false calls.
 
     Parameters
     ----------
     openness
         (bp,) openness of the cell type.
+    experiment
+        Its name; experiments of another name are other draws.
     """
-    rng = stream(seed, "calls", factor, cell_type)
+    rng = stream(seed, "calls", experiment)
     occupancy = sites.occupancy(openness)
     bound = np.flatnonzero(rng.random(len(occupancy)) < occupancy)
     bound = _strongest_of_neighbours(bound, sites)
@@ -221,7 +231,7 @@ def _strongest_of_neighbours(bound: np.ndarray, sites: Sites) -> np.ndarray:
 
 
 def narrow_peak_lines(genome: Genome, calls: Calls, name: str) -> str:
-    """Calls as narrowPeak (0-based half-open; p and q unknown: -1; the summit as an offset from the start)."""
+    """Calls as narrowPeak (0-based half-open; p and q unknown: -1; the summit as offset from the start)."""
     chromosomes, starts = genome.locate(calls.starts)
     lines = []
     for i, (chromosome, start) in enumerate(zip(chromosomes, starts, strict=True)):

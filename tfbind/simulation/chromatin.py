@@ -18,8 +18,9 @@ N = 4
 REGION_LENGTHS = (300, 1000)
 """Shortest and longest open region, bp."""
 
-# A region is open in every cell type, or else in each with a probability of its own draw. Of what is open in one cell
-# type, 0.3 / (0.3 + 0.7 * 0.4) = 52 % is then shared by all; most of the rest is open in one or two of three.
+# A candidate region is open in every cell type, or else in each by a draw of its own. Of what is open in one
+# cell type, 0.3 / (0.3 + 0.7 * 0.4) = 52 % is then shared by all; most of the rest is open in one or two
+# of three.
 _SHARED = 0.3
 _OPEN_IF_NOT_SHARED = 0.4
 _OPEN_SHARE = _SHARED + (1 - _SHARED) * _OPEN_IF_NOT_SHARED
@@ -90,7 +91,7 @@ def _random_chromosome(rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 def random_regions(seed: int, genome: Genome, open_fraction: float) -> Regions:
-    """Draw candidate regions, not overlapping and free of N, so many that each cell type has its open fraction."""
+    """Draw candidate regions, not overlapping and free of N, enough for each cell type's open fraction."""
     shortest, longest = REGION_LENGTHS
     cover = open_fraction / _OPEN_SHARE
     mean_gap = (shortest + longest) / 2 * (1 / cover - 1)
@@ -101,9 +102,7 @@ def random_regions(seed: int, genome: Genome, open_fraction: float) -> Regions:
         most = int((high - low) // shortest) + 1
         lengths = rng.integers(shortest, longest + 1, most)
         stops = low + np.cumsum(lengths + rng.exponential(mean_gap, most).astype(np.int64))
-        keep = (stops <= high) & (
-            unknown[np.minimum(stops, high)] == unknown[np.minimum(stops - lengths, high)]
-        )
+        keep = (stops <= high) & (unknown[np.minimum(stops, high)] == unknown[np.minimum(stops - lengths, high)])
         starts.append((stops - lengths)[keep])
         ends.append(stops[keep])
         shared.append(rng.random(most)[keep] < _SHARED)

@@ -8,5 +8,5 @@ import numpy as np
 
 
 def stream(seed: int, *names: str) -> np.random.Generator:
-    """The random stream of a thing, such as `stream(seed, "calls", factor, cell_type)`."""
+    """The random stream of a thing, such as `stream(seed, "fragments", cell_type)`."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
