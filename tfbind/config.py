@@ -274,6 +274,7 @@ class PredictionSettings(Section):
 
     shards: int = Field(4, description="Jobs into which the genome embedding is cut.", ge=1)
     batch_size: int = Field(16, description="Windows through the trunk at once.", ge=1)
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the trunk in prediction.")
     factors: list[str] | None = Field(
         None, description="Factors to render; none: all of the table.", min_length=1
     )

@@ -109,9 +109,7 @@ def build_accessibility(
     if scale <= 0:
         problem = "the signal is 0 all over the genome (N and the mitochondrion aside)"
         raise InputError(problem, file=source, mend="give a file with signal on the reference's chromosomes")
-    write_bigwig(
-        output, reference.sizes, ((chrom, bins[chrom] / scale) for chrom in reference.sizes), resolution
-    )
+    write_bigwig(output, reference.sizes, ((chrom, bins[chrom] / scale) for chrom in reference.sizes), resolution)
     return summary | found | {"scale": scale}
 
 
@@ -155,12 +153,9 @@ def _fragments(source: Path, reference: Reference, smoothing: int, resolution: i
 
 def _peaks(source: Path, reference: Reference, resolution: int) -> tuple[dict, dict]:
     # A half-width of 0 leaves a peak of 1 bp what it is.
-    peaks = read_intervals(
-        source, reference.names, reference.sizes, half_width=0, excluded=reference.excluded
-    )
+    peaks = read_intervals(source, reference.names, reference.sizes, half_width=0, excluded=reference.excluded)
     bins = {
-        chrom: mean_per_bin(*_highest(peaks[chrom]), size, resolution)
-        for chrom, size in reference.sizes.items()
+        chrom: mean_per_bin(*_highest(peaks[chrom]), size, resolution) for chrom, size in reference.sizes.items()
     }
     return bins, {"rows": peaks.total, "dropped": peaks.dropped}
 
@@ -210,9 +205,7 @@ def _require_no_negative(source: Path, chrom: str, start: np.ndarray, value: np.
     if len(wrong := np.flatnonzero(value < 0)):
         at = int(wrong[0])
         problem = f"value {value[at]:g} at {chrom}:{start[at]} is negative"
-        raise InputError(
-            problem, file=source, mend="give a signal that is not negative: counts, not log ratios"
-        )
+        raise InputError(problem, file=source, mend="give a signal that is not negative: counts, not log ratios")
 
 
 def _genome_mean(bins: dict[str, np.ndarray], reference: Reference, resolution: int) -> float:

@@ -23,7 +23,7 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     temporary = final.with_name(f".{final.stem}.{os.getpid()}.tmp{final.suffix}")
     try:
         yield temporary
-        os.replace(temporary, final)
+        temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,15 +34,17 @@ def atomic_dir(final: str | Path) -> Iterator[Path]:
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    former = final.with_name(f".{final.name}.{os.getpid()}.old")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
         if final.exists():
-            shutil.rmtree(final)
-        os.replace(temporary, final)
+            final.replace(former)
+        temporary.replace(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's colours, told apart with any colour vision; kinds differ in marker as well.
 _BLUE, _VERMILLION, _GREEN, _PURPLE, _GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B"
-_STYLE_OF_KIND = dict(
-    zip(KINDS, ((_BLUE, "o"), (_VERMILLION, "^"), (_GREEN, "s"), (_PURPLE, "D")), strict=True)
-)
+_STYLE_OF_KIND = dict(zip(KINDS, ((_BLUE, "o"), (_VERMILLION, "^"), (_GREEN, "s"), (_PURPLE, "D")), strict=True))
 
 _POINTS_AS_VECTORS = 3000  # more are drawn as an image inside the SVG, which stays small
 _LOG_NOTE = ", log scale"
@@ -137,9 +135,7 @@ def _plot_predictors(axes: Axes, rows: Sequence[Row], lanes: Sequence[tuple[str,
             fontsize="small",
         )
     axes.text(1.015, 1.0, "mean", transform=axes.transAxes, va="bottom", fontsize="small")
-    axes.set_yticks(
-        [np.mean(group) for group in heights.values()], [textwrap.fill(name, 24) for name in heights]
-    )
+    axes.set_yticks([np.mean(group) for group in heights.values()], [textwrap.fill(name, 24) for name in heights])
     for label, name in zip(axes.get_yticklabels(), heights, strict=True):
         label.set_fontweight("bold" if name == MODEL else "normal")
     for group in list(heights.values())[1::2]:
@@ -270,9 +266,7 @@ def _plot_loss(axes: Axes, step: NDArray, loss: NDArray) -> None:
         _say_only(axes, "not measured")
         return
     step, loss = step[measured], loss[measured]
-    axes.plot(
-        step, loss, color=_BLUE, linewidth=0.8, alpha=0.4, marker="o" * (step.size == 1), label="as logged"
-    )
+    axes.plot(step, loss, color=_BLUE, linewidth=0.8, alpha=0.4, marker="o" * (step.size == 1), label="as logged")
     width = max(1, step.size // 50)
     if width > 1:
         axes.plot(

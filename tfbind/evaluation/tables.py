@@ -250,9 +250,7 @@ def _summary_line(
     shared = [row for row in rows if row["experiment"] in of_model]
     ratio = math.nan
     if shared:
-        ratio = _mean([of_model[row["experiment"]] for row in shared]) / _mean(
-            [row["auprc"] for row in shared]
-        )
+        ratio = _mean([of_model[row["experiment"]] for row in shared]) / _mean([row["auprc"] for row in shared])
     return {
         "kind": kind,
         "predictor": predictor,

@@ -100,9 +100,7 @@ def embed_proteins(sequences: Mapping[str, str], embedder: Embedder, cache: str 
     """
     cache = Path(cache)
     clean = {name: check_sequence(sequence, name=name) for name, sequence in sequences.items()}
-    keys = {
-        name: embedding_key(sequence, embedder.name, embedder.version) for name, sequence in clean.items()
-    }
+    keys = {name: embedding_key(sequence, embedder.name, embedder.version) for name, sequence in clean.items()}
     wanted = {keys[name]: sequence for name, sequence in clean.items()}
     missing = []
     for key, sequence in wanted.items():

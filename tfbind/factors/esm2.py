@@ -20,9 +20,7 @@ from tfbind.core.errors import InputError
 from tfbind.core.files import sha256_file
 from tfbind.factors.proteins import check_sequence
 
-_WITHOUT_WEIGHTS = (
-    "give factors.esm2.checkpoint, a local .pt file of fair-esm, or use embedder: physicochemical"
-)
+_WITHOUT_WEIGHTS = "give factors.esm2.checkpoint, a local .pt file of fair-esm, or use embedder: physicochemical"
 
 
 class Esm2Embedder:

@@ -149,9 +149,7 @@ class FactorSet:
     @cached_property
     def checksum(self) -> str:
         """SHA-256 of the folder's content."""
-        return sha256_json(
-            {name: sha256_file(self.folder / name) for name in (_FACTORS, _EMBEDDINGS, _MOTIFS)}
-        )
+        return sha256_json({name: sha256_file(self.folder / name) for name in (_FACTORS, _EMBEDDINGS, _MOTIFS)})
 
     def index(self, name: str) -> int:
         """A factor's place in the order.
@@ -180,9 +178,7 @@ class FactorSet:
             with safe_open(path, framework="numpy") as tensors:
                 return tensors.get_tensor(key).astype(np.float32)
         except SafetensorError as error:
-            raise InputError(
-                f"{error} (factor {name})", file=path, mend="write the factor set again"
-            ) from error
+            raise InputError(f"{error} (factor {name})", file=path, mend="write the factor set again") from error
 
     def motif(self, name: str) -> Motif | None:
         """A factor's motif, or None where only its protein is known."""

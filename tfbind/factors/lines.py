@@ -26,9 +26,7 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
         with path.open("rb") as probe:
             zipped = probe.read(2) == _GZIP_MAGIC
         if path.suffix == ".gz" and not zipped:
-            raise InputError(
-                "the name ends in .gz but the content is not gzip", file=path, mend="fetch it again"
-            )
+            raise InputError("the name ends in .gz but the content is not gzip", file=path, mend="fetch it again")
         opener = gzip.open if zipped else open
         with opener(path, "rt", encoding="utf-8-sig") as handle:
             for row, line in enumerate(handle, start=1):

@@ -48,9 +48,7 @@ class Motif:
             raise ValueError(f"a motif's id and name are single words: {self.identifier!r}, {self.name!r}")
         matrix = np.array(self.probabilities, dtype=np.float64)
         if matrix.ndim != 2 or matrix.shape[0] == 0 or matrix.shape[1] != 4:
-            raise ValueError(
-                f"motif {self.identifier}: a matrix of shape (w, 4) is needed, not {matrix.shape}"
-            )
+            raise ValueError(f"motif {self.identifier}: a matrix of shape (w, 4) is needed, not {matrix.shape}")
         if not (matrix >= 0).all() or not np.allclose(matrix.sum(axis=1), 1, rtol=0, atol=1e-6):
             raise ValueError(f"motif {self.identifier}: each row must be probabilities that sum to 1")
         matrix.flags.writeable = False
@@ -188,9 +186,7 @@ def jaspar_motif(identifier: str, release: str = "JASPAR2024") -> Motif:
                 found = database.fetch_motif_by_id(identifier)
         if found is None:
             versions = _jaspar_versions(database, parsed["base"]) if parsed else []
-            mend = (
-                f"{release} has {', '.join(versions)}" if versions else "look the id up at jaspar.elixir.no"
-            )
+            mend = f"{release} has {', '.join(versions)}" if versions else "look the id up at jaspar.elixir.no"
             raise InputError(f"no motif '{identifier}' in {release}", mend=mend)
     finally:
         database.conn.close()
@@ -316,9 +312,7 @@ class _MemeReader:
     def _start_motif(self, row: int, words: list[str]) -> None:
         self._check_pending()
         if len(words) < 2:
-            raise InputError(
-                "a MOTIF line without an id", file=self.path, row=row, mend="write `MOTIF ID NAME`"
-            )
+            raise InputError("a MOTIF line without an id", file=self.path, row=row, mend="write `MOTIF ID NAME`")
         identifier = words[1]
         if identifier in self.rows:
             raise InputError(

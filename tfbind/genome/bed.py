@@ -134,9 +134,7 @@ def read_rows(
         _check_spans(rows, chromosome_sizes, list(sizes))
         yield rows
     if not found:
-        raise InputError(
-            "the file has no intervals", file=path, mend="give a file with at least one interval"
-        )
+        raise InputError("the file has no intervals", file=path, mend="give a file with at least one interval")
 
 
 def _on_genome(

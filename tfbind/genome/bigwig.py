@@ -178,9 +178,7 @@ def bigwig_intervals(
             parts = [np.zeros((0, 3))]
         else:
             _check_length(handle.chroms(theirs), path, chrom, size)
-            parts = [
-                _entries(handle, path, theirs, low, min(low + SPAN, end)) for low in range(start, end, SPAN)
-            ]
+            parts = [_entries(handle, path, theirs, low, min(low + SPAN, end)) for low in range(start, end, SPAN)]
     table = np.concatenate([np.zeros((0, 3)), *parts])
     starts, ends = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
     if len(wrong := np.flatnonzero(~np.isfinite(table[:, 2]))):
@@ -193,9 +191,7 @@ def bigwig_intervals(
     return starts, ends, table[:, 2]
 
 
-def read_chromosome_bins(
-    path: str | Path, names: ChromosomeNames, chrom: str, size: int, bin: int
-) -> np.ndarray:
+def read_chromosome_bins(path: str | Path, names: ChromosomeNames, chrom: str, size: int, bin: int) -> np.ndarray:
     """Mean per bin over a chromosome: float32 (ceil(size / bin),); bases without a value count as 0.
 
     The last bin's mean is over the bp it has. Errors as `bigwig_intervals`.

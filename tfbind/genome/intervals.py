@@ -139,9 +139,7 @@ def _columns(rows: BedRows, half_width: int | None, sizes: np.ndarray) -> np.nda
 
 def _optional_numbers(rows: BedRows, index: int, column: str) -> np.ndarray:
     """A column that rows may lack, or fill with '.': NaN there."""
-    present = np.array(
-        [len(cells) > index and cells[index] != b"." for cells in rows.block.cells], dtype=bool
-    )
+    present = np.array([len(cells) > index and cells[index] != b"." for cells in rows.block.cells], dtype=bool)
     values = np.full(len(present), np.nan)
     if present.any():
         kept = np.flatnonzero(present)

@@ -163,16 +163,12 @@ def read_aliases(path: str | Path) -> dict[str, str]:
         if cells == [""] or cells[0].startswith("#") or (row == 1 and cells == ["alias", "name"]):
             continue
         if len(cells) != 2 or not all(cells):
-            problem = (
-                f"expected two tab-separated columns (alias, name), found {len([c for c in cells if c])}"
-            )
+            problem = f"expected two tab-separated columns (alias, name), found {len([c for c in cells if c])}"
             raise InputError(problem, file=path, row=row, mend="write the row as alias, tab, name")
         if cells[0] in aliases:
             problem = f"alias '{cells[0]}' is there twice"
             raise InputError(problem, file=path, row=row, column="alias", mend="keep one of the rows")
         aliases[cells[0]] = cells[1]
     if not aliases:
-        raise InputError(
-            "the table has no alias", file=path, mend="add rows (alias, tab, name) or leave it out"
-        )
+        raise InputError("the table has no alias", file=path, mend="add rows (alias, tab, name) or leave it out")
     return aliases

@@ -235,13 +235,9 @@ def _write_blacklist(
 ) -> None:
     (folder / "blacklist").mkdir()
     none = np.zeros((0, 2), dtype=np.int64)
-    regions = (
-        read_intervals(path, names, sizes, half_width=0, excluded=excluded) if path is not None else None
-    )
+    regions = read_intervals(path, names, sizes, half_width=0, excluded=excluded) if path is not None else None
     for name in sizes:
-        np.save(
-            folder / "blacklist" / _file_name(name), none if regions is None else merge(regions[name].spans)
-        )
+        np.save(folder / "blacklist" / _file_name(name), none if regions is None else merge(regions[name].spans))
 
 
 def _write_codes(

@@ -98,9 +98,7 @@ def _check_lengths(sizes: Mapping[str, int], length: int, core: int, bin: int) -
     for key, value in (("length", length), ("core", core)):
         if value % bin:
             mend = f"give a multiple of the bin, such as {max(1, value // bin) * bin}"
-            raise InputError(
-                f"{value} bp is no multiple of the bin of {bin} bp", key=f"windows.{key}", mend=mend
-            )
+            raise InputError(f"{value} bp is no multiple of the bin of {bin} bp", key=f"windows.{key}", mend=mend)
     if core > length:
         problem = f"a core of {core} bp is longer than the window of {length} bp"
         raise InputError(problem, key="windows.core", mend="give a core of the window's length or less")

@@ -28,9 +28,7 @@ class BindingModel(nn.Module):
         self.settings, self.bin, self.residue_dim = settings, bin, residue_dim
         self.trunk = EnformerTrunk(settings.trunk, bin)
         # LayerNorm keeps DNA tokens near unit scale, so that 16 bits hold them well.
-        self.to_tokens = nn.Sequential(
-            nn.Linear(self.trunk.width, settings.rank), nn.LayerNorm(settings.rank)
-        )
+        self.to_tokens = nn.Sequential(nn.Linear(self.trunk.width, settings.rank), nn.LayerNorm(settings.rank))
         self.head = FactoredHead(settings, residue_dim)
 
     def dna_tokens(self, codes: Tensor) -> Tensor:

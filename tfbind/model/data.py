@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from tfbind.contexts.accessibility import binned_accessibility
+from tfbind.genome.intervals import bin_count
+from tfbind.genome.reference import Reference
 
 N_CODE = 4
 UNBOUND, BOUND, LEFT_OUT = 0, 1, 2
@@ -51,6 +56,27 @@ class GenomeData:
         if self.labels is None:
             raise ValueError("this data has no labels")
         return _cut(self.labels[chrom], first, count, LEFT_OUT)
+
+
+def open_genome_data(
+    reference: Reference,
+    tracks: Sequence[Path | None],
+    *,
+    bin: int,
+    labels: Mapping[str, np.ndarray] | None = None,
+) -> GenomeData:
+    """Genome and accessibility of cell types, binned; None for a cell type without a track."""
+    accessibility = {}
+    for chrom, size in reference.sizes.items():
+        columns = [
+            np.zeros(bin_count(size, bin), dtype=np.float32)
+            if track is None
+            else binned_accessibility(track, reference, chrom, bin)
+            for track in tracks
+        ]
+        accessibility[chrom] = np.stack(columns, axis=1).astype(np.float32)
+    codes = {chrom: reference.codes(chrom) for chrom in reference.sizes}
+    return GenomeData(bin, codes, accessibility, np.array([track is not None for track in tracks]), labels)
 
 
 def _cut(array: np.ndarray, start: int, length: int, fill: int) -> np.ndarray:

@@ -70,9 +70,7 @@ class FactorEncoder(nn.Module):
         Columns of the motif that is read off the protein.
     """
 
-    def __init__(
-        self, residue_dim: int, *, hidden: int, tokens: int, token_dim: int, motif_width: int
-    ) -> None:
+    def __init__(self, residue_dim: int, *, hidden: int, tokens: int, token_dim: int, motif_width: int) -> None:
         super().__init__()
         self.embed = nn.Linear(residue_dim, hidden)
         self.block = ResidueBlock(hidden, 9)

@@ -94,7 +94,7 @@ class FactorCode:
 
 @dataclass
 class MotifMatch:
-    """Motifs scanned over windows: (windows, bins, factors, 3) each, zero where there is none."""
+    """Motifs scanned over windows: (windows, bins, factors, 4) each, zero where there is none."""
 
     known: Tensor
     read: Tensor
@@ -206,7 +206,7 @@ class FactoredHead(nn.Module):
         """V in its two parts and a: (factors, rank), (windows, bins, factors, 16), (windows, bins, factors)."""
         mapped = self.interaction(tokens, factors) * factors.has_protein[:, None].to(tokens.dtype)
         known = torch.cat([factors.has_motif[:, None], factors.has_protein[:, None]], 1).to(tokens.dtype)
-        scale = torch.tensor([0.3, 0.1, 0.1], device=tokens.device)
+        scale = torch.tensor([0.3, 0.1, 0.1, 0.3], device=tokens.device)
         parts = [mapped, match.known * scale, match.read * scale, known.expand(*mapped.shape[:3], 2)]
         met = self.pair(torch.cat(parts, -1))
         met = met * (1 + self.pair_scale(factors.summary))

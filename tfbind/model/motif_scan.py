@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tfbind.model.trunk import one_hot
 
-SCAN_FEATURES = 3
+SCAN_FEATURES = 4
 
 
 def pad_motifs(motifs: Sequence[np.ndarray | None]) -> tuple[Tensor, Tensor]:
@@ -46,10 +46,10 @@ def scan_motifs(codes: Tensor, motifs: Tensor, bin: int) -> Tensor:
 
     Returns
     -------
-    float32 (windows, bins, motifs, 3), of each site's better strand: the best site as a z-score under
+    float32 (windows, bins, motifs, 4), of each site's better strand: the best site as a z-score under
     uniform bases (the score less its mean, over its standard deviation: the sum over columns of the
-    column's mean and variance), the best site's score, and the log of the mean over sites of exp(score),
-    through which no gradient flows.
+    column's mean and variance), the best site's score, the log of the mean over sites of exp(score), through
+    which no gradient flows, and the best z-score of the bin and its two neighbours.
     """
     count, width, _ = motifs.shape
     strands = torch.cat([motifs, motifs.flip(1, 2)])
@@ -63,4 +63,6 @@ def scan_motifs(codes: Tensor, motifs: Tensor, bin: int) -> Tensor:
     mean = motifs.mean(2).sum(1)
     deviation = motifs.var(2, unbiased=False).sum(1).add(1e-4).sqrt()
     z = (best - mean[:, None]) / deviation[:, None]
-    return torch.stack([z, best, soft], -1).transpose(1, 2)
+    # Peaks are wider than sites: what lies in the neighbouring bins counts, too.
+    near = F.max_pool1d(z, 3, stride=1, padding=1)
+    return torch.stack([z, best, soft, near], -1).transpose(1, 2)

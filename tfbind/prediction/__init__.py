@@ -1,0 +1,1 @@
+"""Embed a genome once, render any track from it, call peaks."""

@@ -1,0 +1,565 @@
+"""The command line: `tfbind VERB`. Each verb is one step of the workflow, and runs without it, too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import tfbind
+from tfbind.core.errors import InputError
+
+if TYPE_CHECKING:
+    from tfbind.config import Config
+    from tfbind.genome.reference import Reference
+    from tfbind.model.checkpoint import Checkpoint
+    from tfbind.tables import CellTypeRow, DataSet
+
+PROTEIN_CACHE = Path("resources/protein_embeddings")
+
+FILE = click.Path(path_type=Path)
+
+
+class Verbs(click.Group):
+    """Verbs in the order of the workflow; what a user gave wrong ends in a message, not a traceback."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Verbs as they are defined below."""
+        return list(self.commands)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a verb."""
+        try:
+            return super().invoke(context)
+        except InputError as error:
+            click.echo(f"tfbind: error: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(tfbind.__version__, prog_name="tfbind")
+def main() -> None:
+    """Where does this transcription factor bind, in this cell type?
+
+    From DNA, a factor (its protein and, where known, its motif) and a cell type (its accessibility), tfbind
+    predicts binding over a whole genome: a bigWig and a peak file for each factor in each cell type, also
+    for factors and cell types that were never measured.
+
+    The verbs are the steps of the workflow, in order. `snakemake` runs them all; each one also runs by itself.
+    """
+
+
+config_option = click.option(
+    "--config",
+    "configs",
+    type=FILE,
+    multiple=True,
+    required=True,
+    help="Configuration of the data set (config.yaml). Given several times, later files override earlier ones.",
+)
+reference_option = click.option(
+    "--reference", type=FILE, required=True, help="Folder that `tfbind reference` made."
+)
+factors_option = click.option("--factors", type=FILE, required=True, help="Folder that `tfbind factors` made.")
+targets_option = click.option("--targets", type=FILE, required=True, help="Folder that `tfbind targets` made.")
+model_option = click.option("--model", type=FILE, required=True, help="Folder that `tfbind train` made.")
+embedding_option = click.option(
+    "--embedding", type=FILE, required=True, help="Folder that `tfbind assemble` made."
+)
+tracks_option = click.option(
+    "--accessibility",
+    type=FILE,
+    required=True,
+    help="Folder with the accessibility of each cell type, CELL_TYPE.bw, made by `tfbind accessibility`.",
+)
+threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all if not given.")
+
+
+def output_option(what: str) -> Callable[[Any], Any]:
+    """The option that says where results go."""
+    return click.option("--output", type=FILE, required=True, help=what)
+
+
+@main.command()
+@config_option
+def check(configs: tuple[Path, ...]) -> None:
+    """Check a configuration, its tables and its files before anything runs."""
+    from tfbind.tables import check_files, sources
+
+    config, dataset = _read(configs)
+    check_files(dataset, config)
+    found = sources(config, dataset)
+    click.echo(
+        f"{config.name}: {len(dataset.factors)} factors, {len(dataset.cell_types)} cell types, "
+        f"{len(dataset.experiments)} experiments, {len(found)} sources "
+        f"({sum(source.is_url for source in found)} to download). Nothing is wrong with them."
+    )
+
+
+@main.command()
+@output_option("Folder of the JSON schemas, workflow/schemas in the project.")
+@click.option("--reference", type=FILE, help="Also write the reference of all keys (config/README.md) here.")
+def schema(output: Path, reference: Path | None) -> None:
+    """Export the JSON schemas of configuration and tables (for developers)."""
+    from tfbind.schemas import export_reference, export_schemas
+
+    export_schemas(output)
+    if reference is not None:
+        export_reference(reference)
+
+
+@main.command()
+@config_option
+def simulate(configs: tuple[Path, ...]) -> None:
+    """Make the simulated world of the demo: genome, proteins, accessibility and calls, from a seed."""
+    from tfbind.simulation.world import simulate_world
+
+    simulate_world(*_read(configs))
+
+
+@main.command()
+@config_option
+@click.argument("paths", type=FILE, nargs=-1, required=True)
+def download(configs: tuple[Path, ...], paths: tuple[Path, ...]) -> None:
+    """Download files of the configuration or its tables: PATHS are where they are kept (resources/downloads).
+
+    A download that was interrupted goes on where it stopped; checksums are verified; nothing half-downloaded
+    gets its final name.
+    """
+    from tfbind.core.progress import Progress
+    from tfbind.core.sources import fetch, local_path, uniprot_url
+    from tfbind.tables import accessions_to_fetch, sources
+
+    config, dataset = _read(configs)
+    known = {
+        local_path(source.source): (source.source, source.sha256)
+        for source in sources(config, dataset)
+        if source.is_url
+    }
+    for accession in accessions_to_fetch(config, dataset):
+        known[local_path(uniprot_url(accession))] = (uniprot_url(accession), None)
+    for path in paths:
+        if path not in known:
+            raise InputError(
+                "is not where any URL of the configuration is kept",
+                file=path,
+                mend=f"give one of: {', '.join(map(str, sorted(known))) or 'none, there are no URLs'}",
+            )
+    with Progress("downloading", len(paths), unit="files") as progress:
+        for path in paths:
+            url, sha256 = known[path]
+            fetch(url, path, sha256=sha256, mirror=config.mirror)
+            progress.advance(note=path.name)
+
+
+@main.command()
+@config_option
+@output_option("Folder to make.")
+def reference(configs: tuple[Path, ...], output: Path) -> None:
+    """Turn the genome's FASTA into arrays, with its N runs, blacklist and chromosome names."""
+    from tfbind.core.sources import local_path
+    from tfbind.genome.reference import build_reference
+
+    settings = _config(configs).reference
+    build_reference(
+        local_path(settings.fasta.source),
+        output,
+        include=settings.include,
+        exclude=settings.exclude,
+        blacklist=None if settings.blacklist is None else local_path(settings.blacklist.source),
+        aliases=settings.aliases,
+    )
+
+
+@main.command()
+@config_option
+@click.option("--cell-type", required=True, help="A cell type of the table.")
+@reference_option
+@output_option("bigWig to make.")
+def accessibility(configs: tuple[Path, ...], cell_type: str, reference: Path, output: Path) -> None:
+    """Turn a cell type's ATAC or DNase file into a normalised accessibility bigWig (genome mean 1)."""
+    from tfbind.contexts.accessibility import build_accessibility
+    from tfbind.core.files import write_json
+    from tfbind.core.sources import local_path
+    from tfbind.genome.reference import Reference
+
+    config, dataset = _read(configs)
+    row = _cell_type(dataset, cell_type, config)
+    if row.accessibility is None:
+        raise InputError(
+            f"cell type {cell_type} has no accessibility",
+            file=config.tables.cell_types,
+            row=row.row,
+            column="accessibility",
+            mend="give it a file, or leave this step out: the model has a token for cell types without one",
+        )
+    summary = build_accessibility(
+        local_path(row.accessibility.source),
+        Reference.open(reference),
+        output,
+        smoothing=config.accessibility.smoothing,
+        resolution=config.accessibility.resolution,
+    )
+    write_json(output.with_name(f"{output.name}.json"), summary)
+
+
+@main.command()
+@config_option
+@output_option("Folder to make.")
+def factors(configs: tuple[Path, ...], output: Path) -> None:
+    """Embed the factors' proteins, and look up their motifs."""
+    from tfbind.factors.embeddings import make_embedder
+    from tfbind.factors.factorset import write_factor_set
+
+    config, dataset = _read(configs)
+    kind = config.factors.embedder
+    settings = config.factors.esm2.model_dump() if kind == "esm2" else {}
+    embedder = make_embedder(kind, **settings)
+    write_factor_set(output, _factor_inputs(config, dataset), embedder, PROTEIN_CACHE)
+
+
+@main.command()
+@config_option
+@reference_option
+@output_option("Folder to make.")
+def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
+    """Turn measured peaks into labels per bin: bound, unbound, ambiguous."""
+    from tfbind.core.sources import local_path
+    from tfbind.genome.reference import Reference
+    from tfbind.training.targets import Experiment, build_targets
+
+    config, dataset = _read(configs)
+    cell_names = {alias: row.cell_type for row in dataset.cell_types for alias in (row.cell_type, *row.aliases)}
+    experiments = [
+        Experiment(row.name, row.factor, cell_names[row.cell_type], local_path(row.peaks.source))
+        for row in dataset.experiments
+    ]
+    build_targets(
+        experiments,
+        Reference.open(reference),
+        output,
+        bin=config.windows.bin,
+        half_width=config.targets.half_width,
+        bound_fraction=config.targets.bound_fraction,
+    )
+
+
+@main.command()
+@config_option
+@reference_option
+@factors_option
+@targets_option
+@tracks_option
+@click.option("--state", type=FILE, required=True, help="Folder that keeps the state of an unfinished training.")
+@click.option("--history", type=FILE, required=True, help="TSV of losses and validation scores to write.")
+@output_option("Folder of the model to make.")
+@threads_option
+def train(
+    configs: tuple[Path, ...],
+    reference: Path,
+    factors: Path,
+    targets: Path,
+    accessibility: Path,
+    state: Path,
+    history: Path,
+    output: Path,
+    threads: int | None,
+) -> None:
+    """Train the model. Stopped and started again, it goes on exactly where it was."""
+    from tfbind.factors.factorset import FactorSet
+    from tfbind.genome.reference import Reference
+    from tfbind.training.run import train_model
+    from tfbind.training.targets import Targets
+
+    _use_threads(threads)
+    config, dataset = _read(configs)
+    cell_types = [row.cell_type for row in dataset.cell_types]
+    train_model(
+        config,
+        Reference.open(reference),
+        FactorSet.open(factors),
+        Targets.open(targets),
+        cell_types,
+        [_track(row, accessibility) for row in dataset.cell_types],
+        state=state,
+        history=history,
+        output=output,
+    )
+
+
+@main.command()
+@config_option
+@reference_option
+@model_option
+@click.option("--shard", type=click.IntRange(min=0), required=True, help="Which of the shards, from 0.")
+@output_option("Array (.npy) to make.")
+@threads_option
+def embed(
+    configs: tuple[Path, ...], reference: Path, model: Path, shard: int, output: Path, threads: int | None
+) -> None:
+    """Run the trunk over one shard of the genome, and store its DNA tokens."""
+    from tfbind.prediction.embed import embed_shard, shard_windows
+
+    _use_threads(threads)
+    config = _config(configs)
+    genome, checkpoint = _open(reference, model, config)
+    shards = shard_windows(genome, config.windows, config.prediction.shards)
+    if shard >= len(shards):
+        raise InputError(
+            f"there is no shard {shard}: this genome has {len(shards)} (from 0)",
+            key="prediction.shards",
+            mend=f"set it to at most {len(shards)}",
+        )
+    embed_shard(
+        checkpoint,
+        genome,
+        shards[shard],
+        output,
+        batch_size=config.prediction.batch_size,
+        precision=config.prediction.precision,
+    )
+
+
+@main.command()
+@config_option
+@reference_option
+@model_option
+@output_option("Folder of the genome embedding to make.")
+@click.argument("shards", type=FILE, nargs=-1, required=True)
+def assemble(
+    configs: tuple[Path, ...], reference: Path, model: Path, output: Path, shards: tuple[Path, ...]
+) -> None:
+    """Lay the SHARDS, in order, together to the genome embedding."""
+    from tfbind.prediction.embed import assemble as lay_together
+
+    config = _config(configs)
+    genome, checkpoint = _open(reference, model, config)
+    lay_together(checkpoint, genome, config.windows, shards, output)
+
+
+@main.command()
+@config_option
+@click.option("--cell-type", required=True, help="A cell type of the table.")
+@reference_option
+@factors_option
+@model_option
+@embedding_option
+@click.option("--accessibility", type=FILE, help="Its accessibility bigWig; left out if it has none.")
+@output_option("Folder of the tracks to make.")
+@threads_option
+def render(
+    configs: tuple[Path, ...],
+    cell_type: str,
+    reference: Path,
+    factors: Path,
+    model: Path,
+    embedding: Path,
+    accessibility: Path | None,
+    output: Path,
+    threads: int | None,
+) -> None:
+    """Make the tracks of a cell type: FACTOR.bw, FACTOR.narrowPeak and FACTOR.json for every factor."""
+    from tfbind.model.data import open_genome_data
+    from tfbind.prediction.embed import GenomeEmbedding
+    from tfbind.prediction.render import render_cell_type
+
+    _use_threads(threads)
+    config, dataset = _read(configs)
+    row = _cell_type(dataset, cell_type, config)
+    genome, checkpoint = _open(reference, model, config)
+    factor_set = _factor_set(factors, checkpoint)
+    render_cell_type(
+        checkpoint,
+        GenomeEmbedding.open(embedding, checkpoint, genome),
+        genome,
+        open_genome_data(genome, [accessibility], bin=config.windows.bin),
+        factor_set,
+        config.prediction.factors or factor_set.names,
+        cell_type,
+        output,
+        context=_context(row, accessibility),
+    )
+
+
+@main.command()
+@config_option
+@reference_option
+@factors_option
+@targets_option
+@model_option
+@embedding_option
+@tracks_option
+@output_option("Folder of tables and plot to make.")
+@threads_option
+def evaluate(
+    configs: tuple[Path, ...],
+    reference: Path,
+    factors: Path,
+    targets: Path,
+    model: Path,
+    embedding: Path,
+    accessibility: Path,
+    output: Path,
+    threads: int | None,
+) -> None:
+    """Score the predictions on the test chromosomes, beside baselines that know less."""
+    from tfbind.core.files import atomic_dir
+    from tfbind.evaluation.evaluate import evaluate as score
+    from tfbind.evaluation.plots import plot_evaluation
+    from tfbind.evaluation.tables import print_summary, write_metrics, write_summary
+    from tfbind.model.data import open_genome_data
+    from tfbind.prediction.embed import GenomeEmbedding
+    from tfbind.training.targets import Targets
+
+    _use_threads(threads)
+    config, dataset = _read(configs)
+    genome, checkpoint = _open(reference, model, config)
+    labels = Targets.open(targets)
+    tracks = [_track(row, accessibility) for row in dataset.cell_types]
+    rows = score(
+        checkpoint,
+        GenomeEmbedding.open(embedding, checkpoint, genome),
+        open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels),
+        _factor_set(factors, checkpoint),
+        labels.experiments,
+        [row.cell_type for row in dataset.cell_types],
+        config.splits.test_chromosomes,
+        seed=config.seed,
+    )
+    with atomic_dir(output) as folder:
+        write_metrics(folder / "metrics.tsv", rows)
+        write_summary(folder / "summary.tsv", rows)
+        tested = ", ".join(config.splits.test_chromosomes)
+        plot_evaluation(rows, folder / "evaluation", title=f"{config.name}: held-out {tested}")
+    print_summary(rows)
+
+
+@main.command("plot-history")
+@click.argument("history", type=FILE)
+@output_option("Path of the plot without its ending: .svg and .png are written.")
+def plot_history(history: Path, output: Path) -> None:
+    """Plot the loss and the validation score of a training HISTORY."""
+    from tfbind.evaluation.plots import plot_history as plot
+
+    plot(history, output)
+
+
+def _config(configs: tuple[Path, ...]) -> Config:
+    from tfbind.config import load_config
+
+    return load_config(configs)
+
+
+def _read(configs: tuple[Path, ...]) -> tuple[Config, DataSet]:
+    from tfbind.tables import read_tables
+
+    config = _config(configs)
+    return config, read_tables(config)
+
+
+def _cell_type(dataset: DataSet, name: str, config: Config) -> CellTypeRow:
+    for row in dataset.cell_types:
+        if row.cell_type == name:
+            return row
+    known = ", ".join(row.cell_type for row in dataset.cell_types)
+    raise InputError(
+        f"there is no cell type '{name}'", file=config.tables.cell_types, mend=f"take one of {known}"
+    )
+
+
+def _track(row: CellTypeRow, folder: Path) -> Path | None:
+    return None if row.accessibility is None else folder / f"{row.cell_type}.bw"
+
+
+def _context(row: CellTypeRow, accessibility: Path | None) -> dict[str, Any]:
+    """What the provenance of a track says of its cell type; no paths, which differ between machines."""
+    from tfbind.core.files import sha256_file
+
+    return {
+        "description": row.description,
+        "accessibility": None if row.accessibility is None else row.accessibility.source,
+        "accessibility_sha256": None if accessibility is None else sha256_file(accessibility),
+    }
+
+
+def _factor_inputs(config: Config, dataset: DataSet) -> list[Any]:
+    from tfbind.core.sources import local_path, uniprot_url
+    from tfbind.factors.factorset import FactorInput
+    from tfbind.factors.motifs import read_meme, resolve_motif
+    from tfbind.factors.proteins import read_proteins, sequence_sha256
+    from tfbind.tables import accessions_to_fetch
+
+    fastas = [local_path(source.source) for source in config.factors.proteins]
+    fastas += [local_path(uniprot_url(accession)) for accession in accessions_to_fetch(config, dataset)]
+    proteins = read_proteins(fastas) if fastas else {}
+    meme: dict[str, Any] = {}
+    for source in config.factors.motifs:
+        meme |= read_meme(local_path(source.source))
+    inputs = []
+    for row in dataset.factors:
+        where = {"file": config.tables.factors, "row": row.row}
+        sequence = row.sequence
+        accession = row.uniprot or row.factor
+        if sequence is None and accession in proteins:
+            sequence = proteins[accession].sequence
+        if sequence is None and row.uniprot is not None:
+            raise InputError(
+                f"the protein {row.uniprot} of {row.factor} is in none of {', '.join(map(str, fastas))}",
+                **where,
+                column="uniprot",
+                mend="add it to a FASTA of factors.proteins, or correct the accession",
+            )
+        if row.sequence_sha256 is not None and sequence is not None:
+            found = sequence_sha256(sequence)
+            if found != row.sequence_sha256:
+                raise InputError(
+                    f"the sequence of {row.factor} has sha256 {found}, expected {row.sequence_sha256}",
+                    **where,
+                    column="sequence_sha256",
+                    mend="the protein was revised: look at it, then take its new checksum into the table",
+                )
+        motif = None if row.motif is None else resolve_motif(row.motif, meme, config.factors.jaspar)
+        inputs.append(FactorInput(row.factor, row.uniprot, sequence, motif))
+    return inputs
+
+
+def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Checkpoint]:
+    """The reference, and the model on its device; a model of another bin is refused."""
+    from tfbind.genome.reference import Reference
+    from tfbind.model.checkpoint import load_checkpoint
+    from tfbind.model.device import choose_device
+
+    checkpoint = load_checkpoint(model)
+    if checkpoint.model.bin != config.windows.bin:
+        raise InputError(
+            f"the model predicts bins of {checkpoint.model.bin} bp, not of {config.windows.bin}",
+            key="windows.bin",
+            mend="train again, or set the model's bin",
+        )
+    checkpoint.model.to(choose_device(config.training.device))
+    return Reference.open(reference), checkpoint
+
+
+def _factor_set(folder: Path, checkpoint: Checkpoint) -> Any:
+    from tfbind.factors.factorset import FactorSet
+
+    factor_set = FactorSet.open(folder)
+    if factor_set.embedder != checkpoint.about["embedder"]:
+        raise InputError(
+            f"proteins are embedded by {factor_set.embedder}, the model was trained with "
+            f"{checkpoint.about['embedder']}",
+            file=folder,
+            key="factors.embedder",
+            mend="embed the factors with the model's embedder, or train again",
+        )
+    return factor_set
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -1,0 +1,67 @@
+"""Peaks: runs of bins above a threshold, as narrowPeak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tfbind.core.files import atomic_path
+
+
+def call_peaks(probabilities: np.ndarray, threshold: float | None) -> np.ndarray:
+    """Runs of consecutive bins at or above a threshold.
+
+    Parameters
+    ----------
+    probabilities
+        (bins,).
+    threshold
+        None calls nothing.
+
+    Returns
+    -------
+    int64 (peaks, 3): first bin, end bin, bin of the highest probability (the first of equals).
+    """
+    if threshold is None:
+        return np.zeros((0, 3), dtype=np.int64)
+    above = np.concatenate([[False], probabilities >= threshold, [False]])
+    edges = np.flatnonzero(above[1:] != above[:-1])
+    starts, ends = edges[::2], edges[1::2]
+    tops = [start + int(np.argmax(probabilities[start:end])) for start, end in zip(starts, ends, strict=True)]
+    return np.stack([starts, ends, np.asarray(tops, dtype=np.int64)], axis=1).astype(np.int64)
+
+
+def write_peaks(
+    path: str | Path,
+    sizes: Mapping[str, int],
+    probabilities: Mapping[str, np.ndarray],
+    threshold: float | None,
+    *,
+    bin: int,
+    name: str,
+) -> int:
+    """Write peaks as narrowPeak, in genome order; intervals are 0-based half-open.
+
+    Column 5 is the probability at the summit times 1,000, column 7 that probability, 8 and 9 are -1 (not
+    given), column 10 the middle of the highest bin, from the peak's start.
+
+    Returns
+    -------
+    Number of peaks.
+    """
+    count = 0
+    with atomic_path(path) as temporary, temporary.open("w") as handle:
+        for chrom, size in sizes.items():
+            values = probabilities[chrom]
+            for first, end, top in call_peaks(values, threshold):
+                count += 1
+                start, stop = int(first) * bin, min(int(end) * bin, size)
+                summit = (int(top) * bin + min((int(top) + 1) * bin, size)) // 2 - start
+                best = float(values[top])
+                handle.write(
+                    f"{chrom}\t{start}\t{stop}\t{name}_{count}\t{round(1000 * best)}\t.\t"
+                    f"{best:.4g}\t-1\t-1\t{summit}\n"
+                )
+    return count

@@ -1,0 +1,108 @@
+"""Training from what the earlier steps wrote: data set in, model folder and history out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tfbind.config import Config
+from tfbind.factors.factorset import FactorSet
+from tfbind.genome.reference import Reference
+from tfbind.model.batching import factor_batch
+from tfbind.model.binding import BindingModel
+from tfbind.model.checkpoint import save_checkpoint
+from tfbind.model.data import open_genome_data
+from tfbind.model.device import choose_device
+from tfbind.training.loop import Trainer, seeded, write_history
+from tfbind.training.splits import Split, make_split
+from tfbind.training.targets import Targets
+
+
+def train_model(
+    config: Config,
+    reference: Reference,
+    factor_set: FactorSet,
+    targets: Targets,
+    cell_types: Sequence[str],
+    tracks: Sequence[Path | None],
+    *,
+    state: Path,
+    history: Path,
+    output: Path,
+) -> None:
+    """Train, find the thresholds of the peaks, and write model folder and history.
+
+    Parameters
+    ----------
+    cell_types, tracks
+        Names, and accessibility bigWigs; None for a cell type without one.
+    state
+        Folder that keeps the state of an unfinished training.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    split = make_split(config.splits, reference.sizes, targets.experiments)
+    data = open_genome_data(reference, tracks, bin=config.windows.bin, labels=targets.labels)
+    names = [experiment["name"] for experiment in targets.experiments]
+    trained = sorted({targets.experiments[column]["factor"] for column in split.experiments})
+    factors = factor_batch(factor_set, trained)
+    pairs = _pairs(targets, trained, cell_types)
+    with seeded(config.seed):
+        model = BindingModel(config.model, bin=config.windows.bin, residue_dim=factor_set.dim)
+    trainer = Trainer(
+        model,
+        data,
+        factors,
+        pairs,
+        split,
+        settings=config.training,
+        windows=config.windows,
+        seed=config.seed,
+        state_folder=state,
+        device=choose_device(config.training.device),
+        names=names,
+    )
+    trainer.run()
+    thresholds = trainer.validator.thresholds(
+        trainer.model, factors, pairs, fdr=config.prediction.fdr, names=names
+    )
+    about = {
+        "embedder": factor_set.embedder,
+        "manifest": _manifest(config, reference, targets, split, trained),
+        "thresholds": thresholds,
+        "fdr": config.prediction.fdr,
+        "best_step": trainer.state.best_step,
+        "validation_auprc": trainer.state.best,
+    }
+    write_history(history, trainer.state.history)
+    save_checkpoint(output, trainer.model, about)
+
+
+def _pairs(targets: Targets, factors: Sequence[str], cell_types: Sequence[str]) -> torch.Tensor:
+    """(factor, cell type) of each experiment; experiments of factors that are held out stand at 0."""
+    row = {factor: index for index, factor in enumerate(factors)}
+    column = {cell_type: index for index, cell_type in enumerate(cell_types)}
+    pairs = [
+        (row.get(experiment["factor"], 0), column[experiment["cell_type"]]) for experiment in targets.experiments
+    ]
+    return torch.tensor(pairs, dtype=torch.int64)
+
+
+def _manifest(
+    config: Config, reference: Reference, targets: Targets, split: Split, factors: Sequence[str]
+) -> dict[str, Any]:
+    """What the model was trained on: evaluation calls held out only what is not here."""
+    used = [targets.experiments[column] for column in split.experiments]
+    return {
+        "data_set": config.name,
+        "genome": reference.checksum,
+        "targets": targets.about["checksum"],
+        "chromosomes": split.train,
+        "validation_chromosomes": split.validation,
+        "factors": list(factors),
+        "cell_types": sorted({experiment["cell_type"] for experiment in used}),
+        "experiments": sorted(experiment["name"] for experiment in used),
+        "seed": config.seed,
+    }
