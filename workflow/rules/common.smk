@@ -1,0 +1,198 @@
+# What the rules share: the checked configuration and tables, where things lie, and what the tables ask for.
+
+import re
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+from tfbind.config import parse_config
+from tfbind.core.errors import InputError
+from tfbind.core.files import atomic_path
+from tfbind.core.sources import local_path, uniprot_url
+from tfbind.tables import accessions_to_fetch, check_files, read_tables, sources
+
+
+def checked_inputs():
+    """Configuration and tables; what is wrong with them is told in the user's words before anything runs."""
+    given = ", ".join(map(str, workflow.overwrite_configfiles or workflow.configfiles))
+    try:
+        settings = parse_config(config, file=given)
+        tables = read_tables(settings)
+        check_files(tables, settings)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    # Its messages are harder to read than those above, so it comes second: it says that the schema is true.
+    validate(config, "../schemas/config.schema.json", set_default=False)
+    return settings, tables
+
+
+CONFIG, TABLES = checked_inputs()
+
+# --- where things lie -----------------------------------------------------------------------------------------
+
+RESULTS = CONFIG.results.as_posix()
+LOGS = f"logs/{CONFIG.name}"
+
+# The configuration as it is after all --configfile and --config, defaults included. It is no input of any rule,
+# since every change of it would then rerun everything; see depends.smk.
+EFFECTIVE_CONFIG = f"{RESULTS}/config.yaml"
+
+FILES_PER_DOWNLOAD = 25
+
+
+def write_effective_config():
+    """Write the effective configuration, if it changed. When jobs start, so that a dry run writes nothing."""
+    # YAML, since YAML readers take JSON's 1e-05 for text.
+    text = yaml.safe_dump(
+        CONFIG.model_dump(mode="json"), sort_keys=True, allow_unicode=True
+    )
+    path = Path(EFFECTIVE_CONFIG)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+# --- what the tables say --------------------------------------------------------------------------------------
+
+CELL_TYPES = {row.cell_type: row for row in TABLES.cell_types}
+WITH_TRACK = [name for name, row in CELL_TYPES.items() if row.accessibility is not None]
+ACCESSIBILITY_TRACKS = [f"{RESULTS}/accessibility/{name}.bw" for name in WITH_TRACK]
+RENDERED = CONFIG.prediction.cell_types or list(CELL_TYPES)
+SHARDS = list(range(CONFIG.prediction.shards))
+MEASURED_FACTORS = {row.factor for row in TABLES.experiments}
+TRAINED_FACTORS = MEASURED_FACTORS - set(CONFIG.splits.held_out_factors)
+
+
+UNIPROT_FILES = {
+    accession: local_path(uniprot_url(accession)).as_posix()
+    for accession in accessions_to_fetch(CONFIG, TABLES)
+}
+
+
+def path_of(source):
+    """Where a source lies on this machine, as text."""
+    return local_path(source.source).as_posix()
+
+
+def paths_of(given):
+    """Where sources lie on this machine; None is left out."""
+    return [path_of(source) for source in given if source is not None]
+
+
+def protein_and_motif_files(chosen):
+    """The files with the proteins and motifs of these factors."""
+    used = {row.uniprot for row in TABLES.factors if row.factor in chosen}
+    fetched = [path for accession, path in UNIPROT_FILES.items() if accession in used]
+    return paths_of([*CONFIG.factors.proteins, *CONFIG.factors.motifs]) + fetched
+
+
+def simulated_files():
+    """The files of configuration and tables that the simulation makes."""
+    folder = CONFIG.simulation.folder
+    local = [
+        Path(source.source) for source in sources(CONFIG, TABLES) if not source.is_url
+    ]
+    return [
+        path.as_posix()
+        for path in local
+        if path.resolve().is_relative_to(folder.resolve())
+    ]
+
+
+def accessibility_source(wildcards):
+    """The file that the accessibility of a cell type is made from."""
+    return path_of(CELL_TYPES[wildcards.cell_type].accessibility)
+
+
+def accessibility_track(wildcards):
+    """The accessibility bigWig of a cell type, if it has one."""
+    has_track = wildcards.cell_type in WITH_TRACK
+    return [f"{RESULTS}/accessibility/{wildcards.cell_type}.bw"] if has_track else []
+
+
+def accessibility_option(wildcards, input):
+    """How `tfbind render` is told of the accessibility bigWig."""
+    return ["--accessibility", *input.accessibility] if input.accessibility else []
+
+
+def accessibility_folder(wildcards):
+    """The folder with the accessibility bigWigs of all cell types."""
+    return f"{RESULTS}/accessibility"
+
+
+# --- downloads: few jobs, whatever the number of files --------------------------------------------------------
+
+
+def download_batches():
+    """The URLs in batches: name of the batch -> {local path: sha256 or None}.
+
+    Batches follow the order of the tables, so that a row added at the end leaves the earlier batches alone.
+    """
+    checksums = {
+        path_of(source): source.sha256
+        for source in sources(CONFIG, TABLES)
+        if source.is_url
+    }
+    groups = [
+        ("reference", paths_of([CONFIG.reference.fasta, CONFIG.reference.blacklist]))
+    ]
+    tracks = [path_of(CELL_TYPES[name].accessibility) for name in WITH_TRACK]
+    groups += [
+        (f"accessibility_{number}", [path]) for number, path in enumerate(tracks, 1)
+    ]
+    groups += numbered("peaks", paths_of(row.peaks for row in TABLES.experiments))
+    groups += numbered(
+        "proteins", protein_and_motif_files({row.factor for row in TABLES.factors})
+    )
+    # One file may be given twice, as two experiments' peaks; it is downloaded once.
+    left = {**dict.fromkeys(UNIPROT_FILES.values()), **checksums}
+    batches = {
+        name: {path: left.pop(path) for path in paths if path in left}
+        for name, paths in groups
+    }
+    return {name: batch for name, batch in batches.items() if batch}
+
+
+def numbered(name, paths):
+    """Paths in batches of at most FILES_PER_DOWNLOAD."""
+    starts = range(0, len(paths), FILES_PER_DOWNLOAD)
+    return [
+        (f"{name}_{n}", paths[start : start + FILES_PER_DOWNLOAD])
+        for n, start in enumerate(starts, 1)
+    ]
+
+
+def verified(batch):
+    """The outputs of a download.
+
+    `update`: a file that is there already with the right checksum is not downloaded again. What is fetched from
+    UniProt has no checksum of the file; `tfbind factors` verifies the sequence in it.
+    """
+    return [
+        ensure(update(path), sha256=sha256) if sha256 else update(path)
+        for path, sha256 in batch.items()
+    ]
+
+
+# --- at the end -----------------------------------------------------------------------------------------------
+
+
+def show_results():
+    """Say how good the tracks are, and what to open."""
+    from tfbind.evaluation.tables import print_summary, read_metrics
+
+    metrics = Path(RESULTS, "evaluation/metrics.tsv")
+    if metrics.is_file():
+        print_summary(read_metrics(metrics))
+    found = {
+        "evaluation/evaluation.svg": "how good the tracks are, beside simpler predictions",
+        "evaluation/metrics.tsv": "the same, experiment by experiment",
+        "training/history.svg": "loss and validation score in training",
+        "tracks": "FACTOR.bw and FACTOR.narrowPeak of each cell type, for a genome browser",
+    }
+    print("\nOpen:")
+    for path, what in found.items():
+        if Path(RESULTS, path).exists():
+            print(f"  {RESULTS}/{path:<26} {what}")

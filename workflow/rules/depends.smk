@@ -1,0 +1,69 @@
+# What each step depends on beside its files.
+#
+# Snakemake reruns a step whose params changed, and all that follows from it. So each rule names here the keys of
+# the configuration that its result depends on, and no others (and, by `cells`, the columns of the tables):
+#
+#   key changed                                   first step that runs again
+#   seed                                          simulate (if any), else train and evaluate
+#   simulation                                    simulate
+#   reference                                     reference
+#   accessibility                                 accessibility, of each cell type
+#   factors                                       factors, train
+#   targets                                       targets
+#   windows.bin                                   targets, train, embed
+#   windows.length, windows.core                  train, embed
+#   splits, model, training                       train
+#   prediction.fdr                                train (it sets the thresholds)
+#   prediction.shards, .batch_size, .precision    embed
+#   prediction.factors                            render
+#   prediction.cell_types                         render, of those that are new
+#   splits.test_chromosomes                       train (what it must not see), evaluate
+#   name, mirror, tables (their paths)            none; another name is another run
+
+DEPENDS_ON = {
+    "simulate": ["seed", "simulation"],
+    "reference": ["reference"],
+    "accessibility": ["accessibility"],
+    "factors": ["factors"],
+    "targets": ["targets", "windows.bin"],
+    "train": [
+        "seed",
+        "windows",
+        "splits",
+        "model",
+        "training",
+        "factors",
+        "prediction.fdr",
+    ],
+    "embed": [
+        "windows",
+        "prediction.shards",
+        "prediction.batch_size",
+        "prediction.precision",
+    ],
+    "render": ["prediction.factors"],
+    "evaluate": ["seed", "splits.test_chromosomes"],
+}
+
+
+def settings_of(step):
+    """The part of the configuration that a step depends on, by key."""
+    return {key: setting(key) for key in DEPENDS_ON[step]}
+
+
+def setting(key):
+    """The value at a key such as `prediction.fdr`."""
+    value = CONFIG.model_dump(mode="json")
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def cells(rows, *columns):
+    """Cells of a table that a step depends on; all of a row if no columns are named."""
+    return [row.model_dump(mode="json", include=set(columns) or None) for row in rows]
+
+
+def described_cell_type(wildcards):
+    """What the tracks of a cell type say of it."""
+    return cells([CELL_TYPES[wildcards.cell_type]], "description", "accessibility")

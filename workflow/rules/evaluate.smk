@@ -1,0 +1,28 @@
+# How good the predictions are on held-out chromosomes, beside baselines.
+
+
+rule evaluate:
+    input:
+        reference=rules.reference.output,
+        factors=rules.factors.output,
+        targets=rules.targets.output,
+        model=rules.train.output.model,
+        embedding=rules.assemble.output,
+        accessibility=ACCESSIBILITY_TRACKS,
+    output:
+        directory(f"{RESULTS}/evaluation"),
+    log:
+        f"{LOGS}/evaluate.log",
+    benchmark:
+        f"{LOGS}/evaluate.benchmark.tsv"
+    conda:
+        "../envs/tfbind.yaml"
+    threads: 4
+    params:
+        config=EFFECTIVE_CONFIG,
+        accessibility=accessibility_folder,
+        settings=settings_of("evaluate"),
+    shell:
+        "tfbind evaluate --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
+        " --targets {input.targets:q} --model {input.model:q} --embedding {input.embedding:q}"
+        " --accessibility {params.accessibility:q} --output {output:q} --threads {threads} > {log:q} 2>&1"

@@ -1,0 +1,57 @@
+# The genome, and what was measured along it: accessibility of each cell type, and targets.
+
+
+rule reference:
+    input:
+        fasta=path_of(CONFIG.reference.fasta),
+        blacklist=paths_of([CONFIG.reference.blacklist]),
+        aliases=CONFIG.reference.aliases or [],
+    output:
+        directory(f"{RESULTS}/reference"),
+    log:
+        f"{LOGS}/reference.log",
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        config=EFFECTIVE_CONFIG,
+        settings=settings_of("reference"),
+    shell:
+        "tfbind reference --config {params.config:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule accessibility:
+    input:
+        accessibility_source,
+        reference=rules.reference.output,
+    output:
+        track=f"{RESULTS}/accessibility/{{cell_type}}.bw",
+        about=f"{RESULTS}/accessibility/{{cell_type}}.bw.json",
+    log:
+        f"{LOGS}/accessibility/{{cell_type}}.log",
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        config=EFFECTIVE_CONFIG,
+        settings=settings_of("accessibility"),
+    shell:
+        "tfbind accessibility --config {params.config:q} --cell-type {wildcards.cell_type:q}"
+        " --reference {input.reference:q} --output {output.track:q} > {log:q} 2>&1"
+
+
+rule targets:
+    input:
+        paths_of(row.peaks for row in TABLES.experiments),
+        reference=rules.reference.output,
+    output:
+        directory(f"{RESULTS}/targets"),
+    log:
+        f"{LOGS}/targets.log",
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        config=EFFECTIVE_CONFIG,
+        settings=settings_of("targets"),
+        experiments=cells(TABLES.experiments, "name", "factor", "cell_type"),
+    shell:
+        "tfbind targets --config {params.config:q} --reference {input.reference:q} --output {output:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,50 @@
+# Training. Its state is no output, so that Snakemake leaves it alone: stopped or killed, training goes on from
+# its last validation.
+
+
+rule train:
+    input:
+        # Only for a change of a trained factor is the model trained again (params.factors, and `known`), and not
+        # when a factor is added that is to be predicted alone.
+        factors=ancient(rules.factors.output),
+        known=protein_and_motif_files(TRAINED_FACTORS),
+        reference=rules.reference.output,
+        targets=rules.targets.output,
+        accessibility=ACCESSIBILITY_TRACKS,
+    output:
+        model=directory(f"{RESULTS}/model"),
+        history=f"{RESULTS}/training/history.tsv",
+    log:
+        f"{LOGS}/train.log",
+    benchmark:
+        f"{LOGS}/train.benchmark.tsv"
+    conda:
+        "../envs/tfbind.yaml"
+    threads: 16
+    params:
+        config=EFFECTIVE_CONFIG,
+        accessibility=accessibility_folder,
+        state=f"{RESULTS}/training/state",
+        settings=settings_of("train"),
+        factors=cells(row for row in TABLES.factors if row.factor in TRAINED_FACTORS),
+    shell:
+        "tfbind train --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
+        " --targets {input.targets:q} --accessibility {params.accessibility:q} --state {params.state:q}"
+        " --history {output.history:q} --output {output.model:q} --threads {threads} 2>&1 | tee {log:q}"
+
+
+rule plot_history:
+    input:
+        rules.train.output.history,
+    output:
+        svg=f"{RESULTS}/training/history.svg",
+        png=f"{RESULTS}/training/history.png",
+    log:
+        f"{LOGS}/plot_history.log",
+    localrule: True
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        stem=subpath(output.svg, strip_suffix=".svg"),
+    shell:
+        "tfbind plot-history {input:q} --output {params.stem:q} > {log:q} 2>&1"
