@@ -39,7 +39,7 @@ class EnformerTrunk(nn.Module):
 
         self.bin = bin
         self.width = 2 * settings.dim
-        self.enformer = Enformer.from_hparams(
+        enformer = Enformer.from_hparams(
             dim=settings.dim,
             depth=settings.depth,
             heads=settings.heads,
@@ -50,10 +50,12 @@ class EnformerTrunk(nn.Module):
             num_downsamples=bin.bit_length() - 1,
             dim_divisible_by=settings.dim_divisible_by,
         )
+        # Its layers alone: the module holds each of them under two names, which safetensors refuses.
+        self.layers = enformer.trunk
 
     def forward(self, codes: Tensor) -> Tensor:
         """Embeddings (windows, bins, width) of base codes (windows, bp)."""
-        return self.enformer(one_hot(codes), return_only_embeddings=True)
+        return self.layers(one_hot(codes))
 
 
 def _check(settings: TrunkSettings) -> None:
