@@ -1,0 +1,37 @@
+# `make demo` and `make test` set everything up themselves, in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+# For recipes, so that snakemake finds the command `tfbind`.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+SETUP_DONE := $(VENV)/.setup-done
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint
+
+help:
+	@echo "make demo    run the whole workflow on a small simulated world (minutes on 2 cores)"
+	@echo "make test    run the tests"
+	@echo "make lint    check the style of package and workflow"
+	@echo "make setup   only install everything into $(VENV); another Python: make setup PYTHON=python3.12"
+
+setup: $(SETUP_DONE)
+
+$(SETUP_DONE): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("tfbind needs Python 3.11 or later, and $(PYTHON) is %d.%d: give another one, as in make setup PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	snakemake --cores all
+
+# Tests that share a whole run of the workflow stay together (loadgroup); each worker computes on one core.
+test: setup
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadgroup
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	snakefmt --check workflow
+	snakemake --lint
