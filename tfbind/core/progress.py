@@ -54,17 +54,24 @@ class Progress:
         self.done += count
         self.note = note
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=note)
+            self._bar.update(self._task, completed=self.done, note=note, rate=self._rate_text())
         elif time.monotonic() - self.told >= PLAIN_INTERVAL:
             self._tell()
 
+    def _rate(self) -> float:
+        return (self.done - self.start) / max(time.monotonic() - self.began, 1e-9)
+
+    def _rate_text(self) -> str:
+        rate = self._rate()
+        return f"{rate:,.0f} {self.unit}/s" if rate >= 100 else f"{rate:.3g} {self.unit}/s"
+
     def _tell(self) -> None:
         self.told = time.monotonic()
-        rate = (self.done - self.start) / max(self.told - self.began, 1e-9)
+        rate = self._rate()
         left = (self.total - self.done) / rate if rate else float("inf")
         remaining = f", {left:.0f} s left" if self.done < self.total else ""
         note = f", {self.note}" if self.note else ""
-        text = f"{self.title}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.3g} {self.unit}/s"
+        text = f"{self.title}: {self.done:,}/{self.total:,} {self.unit}, {self._rate_text()}"
         print(text + remaining + note, file=self.stream, flush=True)
 
     def _open_bar(self) -> None:
@@ -77,9 +84,10 @@ class Progress:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn(self.unit),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=Console(file=self.stream),
         )
-        self._task = self._bar.add_task(self.title, total=self.total, completed=self.start, note="")
+        self._task = self._bar.add_task(self.title, total=self.total, completed=self.start, note="", rate="")
         self._bar.start()
