@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import tfbind
 from tfbind.config import TrainingSettings, WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir, atomic_path, read_json, sha256_json, write_json
@@ -98,6 +100,7 @@ class Trainer:
         self.model = model.to(device)
         self.data, self.factors, self.pairs, self.split = data, factors, pairs, split
         self.settings, self.seed, self.device, self.folder = settings, seed, device, state_folder
+        self.windows = windows
         _require_positives(data, split, settings.min_bound_bins, names)
         self.sampler = WindowSampler(
             data,
@@ -112,6 +115,7 @@ class Trainer:
             parameter_groups(model, settings.weight_decay), lr=settings.learning_rate
         )
         self.state = TrainingState()
+        self.signature = self._signature()
         self.best_weights: dict[str, Tensor] = {}
 
     def run(self) -> None:
@@ -253,18 +257,33 @@ class Trainer:
             self.state.waited += 1
 
     def _signature(self) -> str:
-        """What a state belongs to: another configuration or data set does not resume it."""
+        """What a state belongs to: another configuration, data set or version does not resume it."""
+        digest = hashlib.sha256()
+        for array in self._contents():
+            digest.update(np.ascontiguousarray(array).data)
         return sha256_json(
             {
+                "tfbind": tfbind.__version__,
                 "settings": self.settings.model_dump(mode="json"),
+                "windows": self.windows.model_dump(mode="json"),
                 "model": self.model.settings.model_dump(mode="json"),
                 "seed": self.seed,
                 "pairs": self.pairs.tolist(),
-                "train": self.split.train,
-                "experiments": self.split.experiments,
-                "bound": [int((self.data.labels[c] == BOUND).sum()) for c in sorted(self.data.labels)],
+                "split": vars(self.split),
+                "data": digest.hexdigest(),
             }
         )
+
+    def _contents(self) -> Iterator[np.ndarray]:
+        """Every number that training reads."""
+        factors = self.factors
+        for tensor in (factors.embeddings, factors.residue_mask, factors.motifs, factors.has_motif):
+            yield tensor.cpu().numpy()
+        yield self.data.has_track
+        for chrom in (*self.split.train, *self.split.validation):
+            yield self.data.codes[chrom]
+            yield self.data.accessibility[chrom]
+            yield self.data.labels[chrom]
 
     def _save(self) -> None:
         tensors = {f"model/{name}": weight for name, weight in self.model.state_dict().items()}
@@ -274,13 +293,13 @@ class Trainer:
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         with atomic_dir(self.folder) as temporary:
             save_file(plain, temporary / "state.safetensors")
-            write_json(temporary / "state.json", {"signature": self._signature(), **vars(self.state)})
+            write_json(temporary / "state.json", {"signature": self.signature, **vars(self.state)})
 
     def _restore(self) -> bool:
         if not (self.folder / "state.json").is_file():
             return False
         saved = read_json(self.folder / "state.json")
-        if saved.pop("signature") != self._signature():
+        if saved.pop("signature") != self.signature:
             return False
         tensors = load_file(self.folder / "state.safetensors")
         self.state = TrainingState(**saved)
