@@ -15,13 +15,15 @@ SCAN_FEATURES = 4
 
 
 def pad_motifs(motifs: Sequence[np.ndarray | None]) -> tuple[Tensor, Tensor]:
-    """Stack log-odds motifs (w, 4), centred in a common width and padded with columns of zeros.
+    """Stack log-odds motifs (w, 4), centred in a common odd width and padded with columns of zeros.
 
     Returns
     -------
     float32 (n, W, 4), and bool (n,): where there is a motif.
     """
     width = max((len(motif) for motif in motifs if motif is not None), default=1)
+    # Odd, so that there is a middle column: a site's place then depends on neither strand nor padding.
+    width += 1 - width % 2
     stacked = torch.zeros(len(motifs), width, 4)
     for row, motif in zip(stacked, motifs, strict=True):
         if motif is not None:
@@ -33,14 +35,16 @@ def pad_motifs(motifs: Sequence[np.ndarray | None]) -> tuple[Tensor, Tensor]:
 def scan_motifs(codes: Tensor, motifs: Tensor, bin: int) -> Tensor:
     """Score every position on both strands, and summarise each bin.
 
-    A site belongs to the bin of its centre. Bases off the ends and N score 0 in every column.
+    A site belongs to the bin of its middle base; one of even width to the bin of the second of its two middle
+    bases, read 5' to 3' on its own strand. So the reverse complement of a window gives the same bins in
+    reverse order, exactly. Bases off the ends and N score 0 in every column.
 
     Parameters
     ----------
     codes
         Base codes (windows, bp), bp a multiple of `bin`.
     motifs
-        Log-odds (motifs, W, 4).
+        Log-odds (motifs, W, 4), as `pad_motifs` lays them out.
     bin
         bp of a bin.
 
@@ -51,9 +55,11 @@ def scan_motifs(codes: Tensor, motifs: Tensor, bin: int) -> Tensor:
     column's mean and variance), the best site's score, the log of the mean over sites of exp(score), through
     which no gradient flows, and the best z-score of the bin and its two neighbours.
     """
+    if motifs.shape[1] % 2 == 0:
+        motifs = F.pad(motifs, (0, 0, 0, 1))
     count, width, _ = motifs.shape
     strands = torch.cat([motifs, motifs.flip(1, 2)])
-    dna = F.pad(one_hot(codes).transpose(1, 2), ((width - 1) // 2, width // 2))
+    dna = F.pad(one_hot(codes).transpose(1, 2), (width // 2, width // 2))
     sites = F.conv1d(dna, strands.transpose(1, 2))
     sites = torch.maximum(sites[:, :count], sites[:, count:]).unflatten(2, (-1, bin))
     best = sites.amax(-1)
