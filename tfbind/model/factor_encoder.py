@@ -101,13 +101,12 @@ class FactorEncoder(nn.Module):
         tokens (factors, K, token_dim), summary (factors, hidden), motif (factors, motif_width, 4)
         """
         lengths = mask.sum(1)
-        order = lengths.argsort()
+        order = lengths.argsort(stable=True)
         # Groups of like length, each padded to its own longest: proteins differ tenfold in length.
-        parts = [
-            self._encode(embeddings[group, :longest], mask[group, :longest])
-            for group in order.split(8)
-            if (longest := max(1, int(lengths[group].max())))
-        ]
+        parts = []
+        for group in order.split(8):
+            longest = max(1, int(lengths[group].max()))
+            parts.append(self._encode(embeddings[group, :longest], mask[group, :longest]))
         back = order.argsort()
         tokens, summary, motif = (torch.cat(part)[back] for part in zip(*parts, strict=True))
         return tokens, summary, motif

@@ -145,7 +145,8 @@ class FactoredHead(nn.Module):
             motif_width=settings.motif_width,
         )
         self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log())
-        self.map_norm = nn.LayerNorm(settings.heads)
+        # Over a single head, LayerNorm would leave nothing.
+        self.map_norm = nn.LayerNorm(settings.heads) if settings.heads > 1 else nn.Identity()
         self.no_protein = nn.Parameter(torch.randn(hidden) * 0.02)
         self.pair = nn.Sequential(
             nn.Linear(settings.heads + 2 * SCAN_FEATURES + 2, 2 * PAIR_FEATURES),
