@@ -234,6 +234,15 @@ class ModelSettings(Section):
             raise ValueError(f"heads ({self.heads}) must divide rank ({self.rank})")
         return self
 
+    @model_validator(mode="after")
+    def _never_both_hidden(self) -> ModelSettings:
+        if self.motif_dropout + self.protein_dropout > 1:
+            raise ValueError(
+                f"motif_dropout ({self.motif_dropout:g}) and protein_dropout ({self.protein_dropout:g}) "
+                "must add up to at most 1: a factor is never without both"
+            )
+        return self
+
 
 class TrainingSettings(Section):
     """Window-major training."""
