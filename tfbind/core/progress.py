@@ -47,7 +47,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         elif kind is None:
-            self._tell()
+            self._tell(finished=True)
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Say that `count` more units are done; `note` stands beside them (e.g. the loss)."""
@@ -65,14 +65,17 @@ class Progress:
         rate = self._rate()
         return f"{rate:,.0f} {self.unit}/s" if rate >= 100 else f"{rate:.3g} {self.unit}/s"
 
-    def _tell(self) -> None:
+    def _tell(self, *, finished: bool = False) -> None:
+        """Print a line. What is finished may have ended early: no time is left, but some was taken."""
         self.told = time.monotonic()
-        rate = self._rate()
-        left = (self.total - self.done) / rate if rate else float("inf")
-        remaining = f", {left:.0f} s left" if self.done < self.total else ""
-        note = f", {self.note}" if self.note else ""
-        text = f"{self.title}: {self.done:,}/{self.total:,} {self.unit}, {self._rate_text()}"
-        print(text + remaining + note, file=self.stream, flush=True)
+        parts = [f"{self.title}: {self.done:,}/{self.total:,} {self.unit}", self._rate_text()]
+        if finished:
+            parts.append(f"took {self.told - self.began:.0f} s")
+        elif self.start < self.done < self.total:
+            parts.append(f"{(self.total - self.done) / self._rate():.0f} s left")
+        if self.note:
+            parts.append(self.note)
+        print(", ".join(parts), file=self.stream, flush=True)
 
     def _open_bar(self) -> None:
         from rich.console import Console
@@ -80,13 +83,13 @@ class Progress:
         from rich.progress import Progress as RichProgress
 
         self._bar = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn(self.unit),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=Console(file=self.stream),
         )
         self._task = self._bar.add_task(self.title, total=self.total, completed=self.start, note="", rate="")
