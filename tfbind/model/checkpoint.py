@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from tfbind.config import ModelSettings
@@ -55,26 +56,42 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     Raises
     ------
     InputError
-        If there is none, if it is of a later format, or if the weights are not those that were written.
+        If there is none, if it is of another format or version, or if the weights are not those that were
+        written.
     """
     folder = Path(folder)
-    if not (folder / "model.json").is_file():
-        raise InputError("holds no checkpoint (model.json)", file=folder, mend="run `tfbind train` first")
-    about = read_json(folder / "model.json")
-    if about.get("format") != FORMAT:
-        raise InputError(
-            f"is of checkpoint format {about.get('format')}, this version reads {FORMAT}",
-            file=folder / "model.json",
-            mend="train again, or use the tfbind that wrote it",
-        )
+    about = _read_about(folder / "model.json")
     weights = folder / "model.safetensors"
     found = sha256_file(weights) if weights.is_file() else "no file"
-    if found != about["sha256"]:
+    if found != about.get("sha256"):
         raise InputError(
-            f"checksum differs: expected {about['sha256']}, got {found}", file=weights, mend="train again"
+            f"checksum differs: expected {about.get('sha256')}, got {found}", file=weights, mend="train again"
         )
-    model = BindingModel(
-        ModelSettings.model_validate(about["settings"]), bin=about["bin"], residue_dim=about["residue_dim"]
-    )
-    model.load_state_dict(load_file(weights))
+    try:
+        settings = ModelSettings.model_validate(about["settings"])
+        model = BindingModel(settings, bin=about["bin"], residue_dim=about["residue_dim"])
+        model.load_state_dict(load_file(weights))
+    except (ValidationError, RuntimeError) as error:
+        raise InputError(
+            f"is a model that this version of tfbind does not know: {error}",
+            file=folder,
+            mend="train again, or use the tfbind that wrote it",
+        ) from error
     return Checkpoint(model.eval(), about, about["sha256"])
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError("holds no checkpoint (model.json)", file=path.parent, mend="run `tfbind train` first")
+    try:
+        about = read_json(path)
+    except ValueError as error:
+        raise InputError(f"is no JSON ({error})", file=path, mend="train again") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        found = about.get("format") if isinstance(about, dict) else None
+        raise InputError(
+            f"is of checkpoint format {found}, this version reads {FORMAT}",
+            file=path,
+            mend="train again, or use the tfbind that wrote it",
+        )
+    return about
