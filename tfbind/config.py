@@ -254,6 +254,14 @@ class TrainingSettings(Section):
         ge=1,
         description="Experiments whose labels a step learns from, drawn anew each step; all if fewer.",
     )
+    balance: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="How much experiments with few bound bins count: each is weighted by bound bins to the minus "
+        "this, mean weight 1. 0: every bin counts alike; 1: every experiment does. Within an experiment all bins "
+        "count alike, so that probabilities stay calibrated.",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate (AdamW, warm-up, cosine).")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay; none on norms and biases.")
     warmup_steps: int = Field(100, ge=0, description="Steps of linear warm-up.")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
 from tfbind.model.data import BOUND, LEFT_OUT
 
 
-def binding_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def experiment_weights(bound: np.ndarray, balance: float) -> np.ndarray:
+    """Weight of each experiment: bound bins to the power of -balance, mean 1, float32 (experiments,)."""
+    weights = np.maximum(bound, 1.0) ** -balance
+    return (weights / weights.mean()).astype(np.float32)
+
+
+def binding_loss(logits: Tensor, labels: Tensor, weights: Tensor, experiments: Tensor | None = None) -> Tensor:
     """Negative log-likelihood per bin, summed over experiments.
 
     Parameters
@@ -19,6 +26,8 @@ def binding_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         uint8, the same shape; left-out bins count for nothing.
     weights
         Importance of each window, (windows,).
+    experiments
+        Weight of each experiment, (experiments,); none: 1.
 
     Returns
     -------
@@ -27,4 +36,6 @@ def binding_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     kept = (labels != LEFT_OUT).to(logits.dtype)
     truth = (labels == BOUND).to(logits.dtype)
     loss = F.binary_cross_entropy_with_logits(logits, truth, weight=kept, reduction="none")
+    if experiments is not None:
+        loss = loss * experiments
     return (loss.sum(-1).mean(-1) * weights).mean()
