@@ -7,7 +7,8 @@ rule embed:
         reference=rules.reference.output,
         model=rules.train.output.model,
     output:
-        f"{RESULTS}/genome_embedding/shards/{{shard}}.npy",
+        tokens=f"{RESULTS}/genome_embedding/shards/{{shard}}.npy",
+        about=f"{RESULTS}/genome_embedding/shards/{{shard}}.npy.json",
     log:
         f"{LOGS}/embed/{{shard}}.log",
     benchmark:
@@ -20,14 +21,15 @@ rule embed:
         settings=settings_of("embed"),
     shell:
         "tfbind embed --config {params.config:q} --reference {input.reference:q} --model {input.model:q}"
-        " --shard {wildcards.shard:q} --output {output:q} --threads {threads} > {log:q} 2>&1"
+        " --shard {wildcards.shard:q} --output {output.tokens:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule assemble:
     input:
         reference=rules.reference.output,
         model=rules.train.output.model,
-        shards=expand(rules.embed.output, shard=SHARDS),
+        shards=expand(rules.embed.output.tokens, shard=SHARDS),
+        about=expand(rules.embed.output.about, shard=SHARDS),
     output:
         directory(f"{RESULTS}/genome_embedding/tokens"),
     log:
