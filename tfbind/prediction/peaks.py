@@ -11,7 +11,7 @@ from tfbind.core.files import atomic_path
 
 
 def call_peaks(probabilities: np.ndarray, threshold: float | None) -> np.ndarray:
-    """Runs of consecutive bins at or above a threshold.
+    """Runs of consecutive bins at or above a threshold, both as float32.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def call_peaks(probabilities: np.ndarray, threshold: float | None) -> np.ndarray
     """
     if threshold is None:
         return np.zeros((0, 3), dtype=np.int64)
-    above = np.concatenate([[False], probabilities >= threshold, [False]])
+    above = np.concatenate([[False], probabilities.astype(np.float32) >= np.float32(threshold), [False]])
     edges = np.flatnonzero(above[1:] != above[:-1])
     starts, ends = edges[::2], edges[1::2]
     tops = [start + int(np.argmax(probabilities[start:end])) for start, end in zip(starts, ends, strict=True)]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 import tfbind
-from tfbind.core.files import atomic_dir, write_json
+from tfbind.core.errors import InputError
+from tfbind.core.files import atomic_dir, sha256_json, write_json
 from tfbind.core.progress import Progress
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.bigwig import round_digits, write_bigwig
@@ -49,6 +50,11 @@ def predict_tracks(
     Yields
     ------
     Chromosome and float32 (bins, factors).
+
+    Raises
+    ------
+    InputError
+        If the model gives values that are not finite.
     """
     model = checkpoint.model
     device = next(model.parameters()).device
@@ -58,6 +64,11 @@ def predict_tracks(
     pairs = torch.stack([torch.arange(count), torch.full((count,), cell)], 1).to(device)
     for chrom in chromosomes:
         logits = predict_chromosome(model, code, data, chrom, embedding.tokens[chrom], pairs)
+        if not np.isfinite(logits).all():
+            raise InputError(
+                f"the model gives values that are not finite on {chrom}",
+                mend="train the model again, with a lower training.learning_rate",
+            )
         yield chrom, _sigmoid(logits)
 
 
@@ -80,7 +91,8 @@ def render_cell_type(
     data
         Of this one cell type.
     names
-        Factors to render.
+        Factors to render. A track does not depend on the others, but for the last digit: sums of many numbers
+        are rounded in an order that does.
     context
         What is known of the cell type; goes into the provenance.
     """
@@ -98,7 +110,9 @@ def render_cell_type(
             }
             for column, factor in enumerate(group):
                 values = {chrom: tracks[chrom][:, column] for chrom in chromosomes}
-                _write_track(folder, factor, cell_type, values, checkpoint, reference, factor_set, context)
+                _write_track(
+                    folder, factor, cell_type, values, checkpoint, embedding, reference, factor_set, context
+                )
                 progress.advance()
 
 
@@ -108,6 +122,7 @@ def _write_track(
     cell_type: str,
     values: dict[str, np.ndarray],
     checkpoint: Checkpoint,
+    embedding: GenomeEmbedding,
     reference: Reference,
     factor_set: FactorSet,
     context: dict[str, Any],
@@ -117,7 +132,7 @@ def _write_track(
     about = checkpoint.about
     own = f"{factor}.{cell_type}"
     source = own if own in about["thresholds"] else "pooled"
-    threshold = about["thresholds"][source]
+    threshold = _presentable_threshold(about["thresholds"][source])
     count = write_peaks(
         folder / f"{factor}.narrowPeak", reference.sizes, values, threshold, bin=bin, name=f"{factor}_{cell_type}"
     )
@@ -131,8 +146,10 @@ def _write_track(
             "context": context,
             "model": checkpoint.checksum,
             "genome": reference.checksum,
+            "genome_embedding": sha256_json(embedding.about),
             "bin": bin,
-            "value": "probability of binding per bin, rounded; 0 below 0.0001 and where the genome is N",
+            "value": f"probability of binding per bin, rounded to {DIGITS} digits; 0 below {FLOOR:g} and in bins "
+            "that are mostly N or blacklisted",
             "trained_on_factor": factor in manifest["factors"],
             "trained_on_cell_type": cell_type in manifest["cell_types"],
             "peaks": {"count": count, "threshold": threshold, "fdr": about["fdr"], "threshold_from": source},
@@ -144,6 +161,11 @@ def _presentable(probabilities: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """Rounded as in the bigWig, so that peaks and tracks agree; 0 where tiny or where there is no genome."""
     shown = np.where((probabilities >= FLOOR) & usable[:, None], probabilities, 0).astype(np.float32)
     return round_digits(shown, DIGITS).astype(np.float32)
+
+
+def _presentable_threshold(threshold: float | None) -> float | None:
+    """Rounded as the track is: a bin at or above the threshold is so after rounding, too."""
+    return None if threshold is None else max(float(round_digits(np.array(threshold), DIGITS)), FLOOR)
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
