@@ -12,6 +12,7 @@ from tfbind.core.progress import Progress
 from tfbind.evaluation import baselines
 from tfbind.evaluation.tables import MODEL, score_experiment
 from tfbind.factors.factorset import FactorSet
+from tfbind.genome.names import listed
 from tfbind.model.batching import factor_batch, shuffle_proteins
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
@@ -57,9 +58,10 @@ def evaluate(
     Raises
     ------
     InputError
-        If the model was trained, or stopped, on one of these chromosomes.
+        If the model was trained, or stopped, on one of these chromosomes or on another genome, which says
+        nothing of them; if the genome has no such chromosome.
     """
-    _require_held_out(checkpoint.about["manifest"], chromosomes)
+    _require_held_out(checkpoint.about["manifest"], embedding, chromosomes)
     labels = np.concatenate([np.asarray(data.labels[chrom]) for chrom in chromosomes])
     rows = []
     with Progress("evaluating", len(experiments), unit="experiments") as progress:
@@ -144,11 +146,25 @@ def _by_factor(factors: Any, columns: np.ndarray) -> dict[str, np.ndarray]:
     return {factor: columns[:, index] for index, factor in enumerate(factors)}
 
 
-def _require_held_out(manifest: Mapping[str, Any], chromosomes: Sequence[str]) -> None:
-    seen = sorted(set(chromosomes) & {*manifest["chromosomes"], *manifest["validation_chromosomes"]})
-    if seen:
+def _require_held_out(
+    manifest: Mapping[str, Any], embedding: GenomeEmbedding, chromosomes: Sequence[str]
+) -> None:
+    key = "splits.test_chromosomes"
+    if manifest["genome"] != embedding.about["genome"]:
+        raise InputError(
+            "the model was trained on another genome: nothing says which chromosomes of this one it never saw",
+            key=key,
+            mend="test on the genome of the training, or train on this one",
+        )
+    if missing := [chrom for chrom in chromosomes if chrom not in embedding.tokens]:
+        raise InputError(
+            f"no such chromosome in the genome: {', '.join(missing)}; it has {listed(embedding.tokens)}",
+            key=key,
+            mend="use the reference's names",
+        )
+    if seen := sorted(set(chromosomes) & {*manifest["chromosomes"], *manifest["validation_chromosomes"]}):
         raise InputError(
             f"the model was trained or stopped on {', '.join(seen)}: they are not held out",
-            key="splits.test_chromosomes",
+            key=key,
             mend="train a model that holds them out, or test on others",
         )
