@@ -14,9 +14,11 @@ from tfbind.core.errors import InputError
 
 if TYPE_CHECKING:
     from tfbind.config import Config
+    from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
     from tfbind.model.checkpoint import Checkpoint
     from tfbind.tables import CellTypeRow, DataSet
+    from tfbind.training.targets import Targets
 
 PROTEIN_CACHE = Path("resources/protein_embeddings")
 
@@ -36,6 +38,16 @@ class Verbs(click.Group):
             return super().invoke(context)
         except InputError as error:
             click.echo(f"tfbind: error: {error}", err=True)
+            sys.exit(1)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            problem = InputError(
+                f"cannot be read or written: {error.strerror}",
+                file=error.filename,
+                mend="check the path, its permissions and the space that is left",
+            )
+            click.echo(f"tfbind: error: {problem}", err=True)
             sys.exit(1)
 
 
@@ -86,16 +98,29 @@ def output_option(what: str) -> Callable[[Any], Any]:
 @main.command()
 @config_option
 def check(configs: tuple[Path, ...]) -> None:
-    """Check a configuration, its tables and its files before anything runs."""
-    from tfbind.tables import check_files, sources
+    """Check a configuration, its tables and its files before anything runs.
+
+    Proteins and motifs are read, too, if their files are there; genome, peaks and accessibility are looked for,
+    and read by the steps that need them.
+    """
+    from tfbind.inputs import factor_inputs, source_file
+    from tfbind.tables import accessions_to_fetch, check_files, sources
 
     config, dataset = _read(configs)
     check_files(dataset, config)
     found = sources(config, dataset)
+    fetched = accessions_to_fetch(config, dataset)
+    for source in found:
+        if not source.is_url and source.local_path.is_file():
+            source_file(source)
+    of_factors = [*config.factors.proteins, *config.factors.motifs]
+    made_by_run = config.simulation is not None or fetched
+    if not made_by_run and all(source.local_path.is_file() for source in of_factors):
+        factor_inputs(config, dataset)
     click.echo(
         f"{config.name}: {len(dataset.factors)} factors, {len(dataset.cell_types)} cell types, "
-        f"{len(dataset.experiments)} experiments, {len(found)} sources "
-        f"({sum(source.is_url for source in found)} to download). Nothing is wrong with them."
+        f"{len(dataset.experiments)} experiments, {len(found) + len(fetched)} sources "
+        f"({sum(source.is_url for source in found) + len(fetched)} to download). Nothing is wrong with them."
     )
 
 
@@ -160,16 +185,18 @@ def download(configs: tuple[Path, ...], paths: tuple[Path, ...]) -> None:
 @output_option("Folder to make.")
 def reference(configs: tuple[Path, ...], output: Path) -> None:
     """Turn the genome's FASTA into arrays, with its N runs, blacklist and chromosome names."""
-    from tfbind.core.sources import local_path
     from tfbind.genome.reference import build_reference
+    from tfbind.inputs import source_file
 
     settings = _config(configs).reference
     build_reference(
-        local_path(settings.fasta.source),
+        source_file(settings.fasta, key="reference.fasta"),
         output,
         include=settings.include,
         exclude=settings.exclude,
-        blacklist=None if settings.blacklist is None else local_path(settings.blacklist.source),
+        blacklist=None
+        if settings.blacklist is None
+        else source_file(settings.blacklist, key="reference.blacklist"),
         aliases=settings.aliases,
     )
 
@@ -183,8 +210,8 @@ def accessibility(configs: tuple[Path, ...], cell_type: str, reference: Path, ou
     """Turn a cell type's ATAC or DNase file into a normalised accessibility bigWig (genome mean 1)."""
     from tfbind.contexts.accessibility import build_accessibility
     from tfbind.core.files import write_json
-    from tfbind.core.sources import local_path
     from tfbind.genome.reference import Reference
+    from tfbind.inputs import source_file
 
     config, dataset = _read(configs)
     row = _cell_type(dataset, cell_type, config)
@@ -197,7 +224,7 @@ def accessibility(configs: tuple[Path, ...], cell_type: str, reference: Path, ou
             mend="give it a file, or leave this step out: the model has a token for cell types without one",
         )
     summary = build_accessibility(
-        local_path(row.accessibility.source),
+        source_file(row.accessibility, file=config.tables.cell_types, row=row.row, column="accessibility"),
         Reference.open(reference),
         output,
         smoothing=config.accessibility.smoothing,
@@ -213,12 +240,13 @@ def factors(configs: tuple[Path, ...], output: Path) -> None:
     """Embed the factors' proteins, and look up their motifs."""
     from tfbind.factors.embeddings import make_embedder
     from tfbind.factors.factorset import write_factor_set
+    from tfbind.inputs import factor_inputs
 
     config, dataset = _read(configs)
     kind = config.factors.embedder
     settings = config.factors.esm2.model_dump() if kind == "esm2" else {}
     embedder = make_embedder(kind, **settings)
-    write_factor_set(output, _factor_inputs(config, dataset), embedder, PROTEIN_CACHE)
+    write_factor_set(output, factor_inputs(config, dataset), embedder, PROTEIN_CACHE)
 
 
 @main.command()
@@ -227,14 +255,18 @@ def factors(configs: tuple[Path, ...], output: Path) -> None:
 @output_option("Folder to make.")
 def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
     """Turn measured peaks into labels per bin: bound, unbound, ambiguous."""
-    from tfbind.core.sources import local_path
     from tfbind.genome.reference import Reference
+    from tfbind.inputs import source_file
     from tfbind.training.targets import Experiment, build_targets
 
     config, dataset = _read(configs)
-    cell_names = {alias: row.cell_type for row in dataset.cell_types for alias in (row.cell_type, *row.aliases)}
     experiments = [
-        Experiment(row.name, row.factor, cell_names[row.cell_type], local_path(row.peaks.source))
+        Experiment(
+            row.name,
+            row.factor,
+            row.cell_type,
+            source_file(row.peaks, file=config.tables.experiments, row=row.row, column="peaks"),
+        )
         for row in dataset.experiments
     ]
     build_targets(
@@ -369,6 +401,7 @@ def render(
     _use_threads(threads)
     config, dataset = _read(configs)
     row = _cell_type(dataset, cell_type, config)
+    _require_same_track(row, accessibility, config)
     genome, checkpoint = _open(reference, model, config)
     factor_set = _factor_set(factors, checkpoint)
     render_cell_type(
@@ -412,12 +445,11 @@ def evaluate(
     from tfbind.evaluation.tables import print_summary, write_metrics, write_summary
     from tfbind.model.data import open_genome_data
     from tfbind.prediction.embed import GenomeEmbedding
-    from tfbind.training.targets import Targets
 
     _use_threads(threads)
     config, dataset = _read(configs)
     genome, checkpoint = _open(reference, model, config)
-    labels = Targets.open(targets)
+    labels = _targets(targets, genome, dataset, config)
     tracks = [_track(row, accessibility) for row in dataset.cell_types]
     rows = score(
         checkpoint,
@@ -474,56 +506,32 @@ def _track(row: CellTypeRow, folder: Path) -> Path | None:
     return None if row.accessibility is None else folder / f"{row.cell_type}.bw"
 
 
+def _require_same_track(row: CellTypeRow, accessibility: Path | None, config: Config) -> None:
+    """A track that is forgotten, or comes from elsewhere, would make other predictions than the table says."""
+    if (row.accessibility is None) != (accessibility is None):
+        has, mend = "has accessibility", "give its bigWig with --accessibility"
+        if row.accessibility is None:
+            has, mend = "has no accessibility", "fill in the cell, or leave --accessibility out"
+        raise InputError(
+            f"cell type {row.cell_type} {has}",
+            file=config.tables.cell_types,
+            row=row.row,
+            column="accessibility",
+            mend=mend,
+        )
+
+
 def _context(row: CellTypeRow, accessibility: Path | None) -> dict[str, Any]:
     """What the provenance of a track says of its cell type; no paths, which differ between machines."""
     from tfbind.core.files import sha256_file
 
+    source = row.accessibility
+    name = None if source is None else source.source if source.is_url else source.local_path.name
     return {
         "description": row.description,
-        "accessibility": None if row.accessibility is None else row.accessibility.source,
+        "accessibility": name,
         "accessibility_sha256": None if accessibility is None else sha256_file(accessibility),
     }
-
-
-def _factor_inputs(config: Config, dataset: DataSet) -> list[Any]:
-    from tfbind.core.sources import local_path, uniprot_url
-    from tfbind.factors.factorset import FactorInput
-    from tfbind.factors.motifs import read_meme, resolve_motif
-    from tfbind.factors.proteins import read_proteins, sequence_sha256
-    from tfbind.tables import accessions_to_fetch
-
-    fastas = [local_path(source.source) for source in config.factors.proteins]
-    fastas += [local_path(uniprot_url(accession)) for accession in accessions_to_fetch(config, dataset)]
-    proteins = read_proteins(fastas) if fastas else {}
-    meme: dict[str, Any] = {}
-    for source in config.factors.motifs:
-        meme |= read_meme(local_path(source.source))
-    inputs = []
-    for row in dataset.factors:
-        where = {"file": config.tables.factors, "row": row.row}
-        sequence = row.sequence
-        accession = row.uniprot or row.factor
-        if sequence is None and accession in proteins:
-            sequence = proteins[accession].sequence
-        if sequence is None and row.uniprot is not None:
-            raise InputError(
-                f"the protein {row.uniprot} of {row.factor} is in none of {', '.join(map(str, fastas))}",
-                **where,
-                column="uniprot",
-                mend="add it to a FASTA of factors.proteins, or correct the accession",
-            )
-        if row.sequence_sha256 is not None and sequence is not None:
-            found = sequence_sha256(sequence)
-            if found != row.sequence_sha256:
-                raise InputError(
-                    f"the sequence of {row.factor} has sha256 {found}, expected {row.sequence_sha256}",
-                    **where,
-                    column="sequence_sha256",
-                    mend="the protein was revised: look at it, then take its new checksum into the table",
-                )
-        motif = None if row.motif is None else resolve_motif(row.motif, meme, config.factors.jaspar)
-        inputs.append(FactorInput(row.factor, row.uniprot, sequence, motif))
-    return inputs
 
 
 def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Checkpoint]:
@@ -543,7 +551,24 @@ def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Chec
     return Reference.open(reference), checkpoint
 
 
-def _factor_set(folder: Path, checkpoint: Checkpoint) -> Any:
+def _targets(folder: Path, genome: Reference, dataset: DataSet, config: Config) -> Targets:
+    """The targets; those of another genome, bin or table are refused."""
+    from tfbind.training.targets import Targets
+
+    found = Targets.open(folder)
+    fits = {
+        "genome": found.about["genome"] == genome.checksum,
+        "bin": found.about["bin"] == config.windows.bin,
+        "table of cell types": {each["cell_type"] for each in found.experiments}
+        <= {row.cell_type for row in dataset.cell_types},
+    }
+    if not all(fits.values()):
+        others = " and ".join(f"another {what}" for what, same in fits.items() if not same)
+        raise InputError(f"made for {others}", file=folder, mend="run `tfbind targets` again")
+    return found
+
+
+def _factor_set(folder: Path, checkpoint: Checkpoint) -> FactorSet:
     from tfbind.factors.factorset import FactorSet
 
     factor_set = FactorSet.open(folder)

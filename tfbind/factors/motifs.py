@@ -174,7 +174,9 @@ def jaspar_motif(identifier: str, release: str = "JASPAR2024") -> Motif:
 
     if release not in jaspar_releases:
         raise InputError(
-            f"unknown JASPAR release '{release}'", mend=f"use one of {', '.join(sorted(jaspar_releases))}"
+            f"unknown JASPAR release '{release}'",
+            key="factors.jaspar",
+            mend=f"use one of {', '.join(sorted(jaspar_releases))}",
         )
     database = jaspardb(release=release)
     try:
