@@ -1,7 +1,8 @@
-"""What several test folders share: a real HTTP server on loopback."""
+"""What several test folders share: a real HTTP server on loopback, and a tiny run of all verbs."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import threading
@@ -10,9 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from tfbind.cli import main
 
 
 @dataclass
@@ -118,3 +124,182 @@ def range_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ra
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+# --- a tiny data set, and every verb run on it ---
+
+# SIM01 to SIM03 in CT1 are trained on; SIMA and CT2 are held out; SIMB and CT3 were never measured. SIM02 was
+# measured in one cell type only; SIM03 and SIMA have no motif; CT3 has no accessibility.
+FACTORS = {"SIM01": "SIM01", "SIM02": "SIM02", "SIM03": "", "SIMA": "", "SIMB": "SIMB"}
+CELL_TYPES = ("CT1", "CT2", "CT3")
+EXPERIMENTS = [
+    (factor, cell_type)
+    for factor in ("SIM01", "SIM02", "SIM03", "SIMA")
+    for cell_type in ("CT1", "CT2")
+    if (factor, cell_type) != ("SIM02", "CT2")
+]
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """A folder in which all verbs were run, in the workflow's order, and what they said."""
+
+    folder: Path
+    said: dict[str, Result] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    def tfbind(self, *arguments: Any) -> Result:
+        """Run a verb, in the run's folder and in this process."""
+        with contextlib.chdir(self.folder):
+            return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    def arguments(self, verb: str, **others: Any) -> list[Any]:
+        """The arguments of a verb as the workflow gives them; `others` replace options, None takes one out."""
+        r = self.results
+        made = {name: r / name for name in ("reference", "factors", "targets", "model")}
+        embedding = r / "genome_embedding"
+        of_verb: dict[str, dict[str, Any]] = {
+            "check": {},
+            "simulate": {},
+            "reference": {"output": r / "reference"},
+            "accessibility": {"cell-type": "CT1", "output": r / "accessibility/CT1.bw"},
+            "factors": {"output": r / "factors"},
+            "targets": {"output": r / "targets"},
+            "train": {
+                "state": r / "training/state",
+                "history": r / "training/history.tsv",
+                "accessibility": r / "accessibility",
+                "output": r / "model",
+                "threads": 1,
+            },
+            "embed": {"shard": 0, "output": embedding / "shards/0.npy", "threads": 1},
+            "assemble": {"output": embedding / "tokens"},
+            "render": {
+                "cell-type": "CT1",
+                "accessibility": r / "accessibility/CT1.bw",
+                "embedding": embedding / "tokens",
+                "output": r / "tracks/CT1",
+                "threads": 1,
+            },
+            "evaluate": {
+                "accessibility": r / "accessibility",
+                "embedding": embedding / "tokens",
+                "output": r / "evaluation",
+                "threads": 1,
+            },
+        }
+        reads = {
+            "accessibility": ["reference"],
+            "targets": ["reference"],
+            "train": ["reference", "factors", "targets"],
+            "embed": ["reference", "model"],
+            "assemble": ["reference", "model"],
+            "render": ["reference", "factors", "model"],
+            "evaluate": ["reference", "factors", "targets", "model"],
+        }
+        options = {"config": self.config, **{name: made[name] for name in reads.get(verb, [])}, **of_verb[verb]}
+        options |= {name.replace("_", "-"): value for name, value in others.items()}
+        return [
+            verb,
+            *(part for key, value in options.items() if value is not None for part in (f"--{key}", value)),
+        ]
+
+
+def _write_tiny_config(folder: Path) -> None:
+    world = folder / "world"
+    tables = {
+        "factors": ["factor uniprot motif", *(f"{name} {name} {motif}" for name, motif in FACTORS.items())],
+        "cell_types": [
+            "cell_type description accessibility",
+            *(f"{name} simulated {world}/{name}.fragments.tsv.gz" for name in CELL_TYPES[:2]),
+            "CT3 simulated ",
+        ],
+        "experiments": [
+            "factor cell_type peaks",
+            *(f"{factor} {cell} {world}/{factor}.{cell}.narrowPeak" for factor, cell in EXPERIMENTS),
+        ],
+    }
+    for name, lines in tables.items():
+        (folder / f"{name}.tsv").write_text("".join(line.replace(" ", "\t") + "\n" for line in lines))
+    config = {
+        "name": "tiny",
+        "seed": 2,
+        "tables": {name: f"{folder}/{name}.tsv" for name in tables},
+        "reference": {"fasta": f"{world}/genome.fa.gz"},
+        "windows": {"bin": 64, "length": 2048, "core": 1024},
+        "factors": {"proteins": [f"{world}/proteins.fa"], "motifs": [f"{world}/motifs.meme"]},
+        "splits": {
+            "validation_chromosomes": ["chr2"],
+            "test_chromosomes": ["chr3"],
+            "held_out_factors": ["SIMA"],
+            "held_out_cell_types": ["CT2"],
+        },
+        "model": {
+            "trunk": {"dim": 24, "depth": 1, "heads": 4, "dim_divisible_by": 4},
+            "rank": 16,
+            "heads": 2,
+            "factor_tokens": 4,
+            "hidden": 16,
+        },
+        "training": {
+            "steps": 4,
+            "batch_size": 4,
+            "warmup_steps": 1,
+            "validate_every": 2,
+            "min_bound_bins": 1,
+            "device": "cpu",
+        },
+        "prediction": {"shards": 2, "batch_size": 4, "fdr": 0.9},
+        "simulation": {
+            "folder": str(world),
+            "chromosomes": 3,
+            "chromosome_length": 20_100,
+            "open_fraction": 0.3,
+            "fragments": 4000,
+            "sites_per_factor": 150,
+        },
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """Every verb run once on a tiny simulated data set; tests look at the results, and leave them as they are."""
+    run = TinyRun(tmp_path_factory.mktemp("tiny"))
+    _write_tiny_config(run.folder)
+    r = run.results
+    shards = [r / f"genome_embedding/shards/{shard}.npy" for shard in (0, 1)]
+    tracks = {name: r / f"accessibility/{name}.bw" for name in CELL_TYPES[:2]}
+    steps = {
+        "simulate": run.arguments("simulate"),
+        "check": run.arguments("check"),
+        "reference": run.arguments("reference"),
+        **{
+            f"accessibility {name}": run.arguments("accessibility", cell_type=name, output=path)
+            for name, path in tracks.items()
+        },
+        "factors": run.arguments("factors"),
+        "targets": run.arguments("targets"),
+        "train": run.arguments("train"),
+        **{f"embed {i}": run.arguments("embed", shard=i, output=path) for i, path in enumerate(shards)},
+        "assemble": [*run.arguments("assemble"), *shards],
+        **{
+            f"render {name}": run.arguments(
+                "render", cell_type=name, accessibility=tracks.get(name), output=r / f"tracks/{name}"
+            )
+            for name in CELL_TYPES
+        },
+        "evaluate": run.arguments("evaluate"),
+        "plot-history": ["plot-history", r / "training/history.tsv", "--output", r / "training/history"],
+    }
+    for step, arguments in steps.items():
+        result = run.said[step] = run.tfbind(*arguments)
+        assert result.exit_code == 0, f"{step}: {result.output}\n{result.exc_info}"
+    return run
