@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,26 +14,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 import tfbind
 from tfbind.config import TrainingSettings, WindowSettings
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_dir, atomic_path, read_json, sha256_json, write_json
+from tfbind.core.files import atomic_path, sha256_json
 from tfbind.core.progress import Progress
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, GenomeData
 from tfbind.model.factor_encoder import motif_reading_loss
 from tfbind.model.head import FactorBatch
-from tfbind.training.losses import binding_loss
+from tfbind.training.losses import binding_loss, experiment_weights
 from tfbind.training.sampling import WindowSampler
 from tfbind.training.splits import Split
 from tfbind.training.validation import Validator
 
 HISTORY_COLUMNS = ("step", "loss", "learning_rate", "validation_auprc")
-# Factors that one step of motif reading looks at.
+STATE = "training.safetensors"
+# Factors that one step of motif reading looks at, and the learning rate before any DNA is seen.
 READING_BATCH = 16
+READING_RATE = 3e-3
 
 
 @dataclass
@@ -50,17 +54,18 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     """Linear warm-up, then a cosine from the peak to 1 % of it at the last step."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    done = (step - settings.warmup_steps) / max(1, settings.steps - 1 - settings.warmup_steps)
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay on matrices and kernels, none on norms and biases."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    decayed, free = [], []
+    for name, parameter in model.named_parameters():
+        # Enformer's attention has biases of four dimensions.
+        matrix = parameter.ndim > 1 and not name.endswith("bias")
+        (decayed if matrix else free).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
 class Trainer:
@@ -80,6 +85,13 @@ class Trainer:
         Chromosomes and experiments to train on.
     state_folder
         Where the state of an unfinished run is kept.
+    names
+        Of the experiments, for messages.
+
+    Raises
+    ------
+    InputError
+        Too few bound bins to train on, none to validate on, or a motif loss without factors to learn it from.
     """
 
     def __init__(
@@ -102,6 +114,11 @@ class Trainer:
         self.settings, self.seed, self.device, self.folder = settings, seed, device, state_folder
         self.windows = windows
         _require_positives(data, split, settings.min_bound_bins, names)
+        bound = _bound_bins(data, split.train)[split.experiments]
+        self.experiment_weights = np.zeros(len(names), dtype=np.float32)
+        self.experiment_weights[split.experiments] = experiment_weights(bound, settings.balance)
+        self.readable = self._readable()
+        _require_readable(settings, self.readable)
         self.sampler = WindowSampler(
             data,
             split.train,
@@ -120,8 +137,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the last step or until validation no longer improves; the model keeps its best weights."""
-        resumed = self._restore()
-        if not resumed:
+        if not self._restore():
             self._read_motifs()
             self._save()
         with Progress("training", self.settings.steps, unit="steps", start=self.state.step) as progress:
@@ -171,18 +187,31 @@ class Trainer:
                 trunk_dtype=torch.bfloat16 if self.settings.precision == "bf16" else torch.float32,
             )
             labels = torch.as_tensor(batch.labels[:, :, columns]).to(self.device)
-            loss = binding_loss(logits, labels, torch.as_tensor(batch.weights).to(self.device))
+            loss = binding_loss(
+                logits,
+                labels,
+                torch.as_tensor(batch.weights).to(self.device),
+                torch.as_tensor(self.experiment_weights[columns]).to(self.device),
+            )
             # All experiments' worth, however many were drawn.
             loss = loss * (len(self.split.experiments) / len(columns))
-            total = loss + self._reading_loss(step) if self.settings.motif_loss else loss
-            self._update(total)
+            total = loss
+            if self.settings.motif_loss:
+                total = loss + self.settings.motif_loss * self._reading_loss(step, 2)
+            self._update(self.optimizer, total)
         return float(loss.detach())
 
-    def _update(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"training diverged: the loss of step {self.state.step} is {float(loss.detach())}",
+                key="training.learning_rate",
+                mend="lower training.learning_rate or training.clip_norm, or raise training.warmup_steps",
+            )
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
+        optimizer.step()
 
     def _draw_experiments(self, step: int) -> np.ndarray:
         used = np.asarray(self.split.experiments)
@@ -202,46 +231,36 @@ class Trainer:
     # Reading motifs off proteins.
 
     def _readable(self) -> Tensor:
-        """Training factors of which protein and motif are known."""
+        """Training factors whose protein is known, and whose motif is known and says something."""
         used = self.pairs[torch.as_tensor(self.split.experiments), 0].unique()
-        known = (self.factors.has_protein & self.factors.has_motif)[used]
-        return used[known]
+        informative = self.factors.has_motif & (self.factors.motifs != 0).flatten(1).any(1)
+        return used[(self.factors.has_protein & informative)[used]]
 
-    def _reading_loss(self, step: int) -> Tensor:
-        readable = self._readable()
-        rng = np.random.default_rng([self.seed, step, 2])
-        drawn = rng.choice(len(readable), min(READING_BATCH, len(readable)), replace=False)
-        batch = self.factors.select(readable[torch.as_tensor(np.sort(drawn))]).to(self.device)
+    def _reading_loss(self, step: int, stream: int) -> Tensor:
+        """How badly some of the training factors spell their motifs, in nats per base."""
+        rng = np.random.default_rng([self.seed, step, stream])
+        drawn = rng.choice(len(self.readable), min(READING_BATCH, len(self.readable)), replace=False)
+        batch = self.factors.select(self.readable[torch.as_tensor(np.sort(drawn))]).to(self.device)
         bases, widths = draw_motif_bases(batch, rng)
-        decoder = self.model.head.encoder
-        residues = decoder.residues(batch.embeddings, batch.residue_mask.unsqueeze(-1).float())
-        contact, base = decoder.motif.logits(residues)
-        spelled = motif_reading_loss(contact, base, batch.residue_mask, bases, widths)
-        return spelled * max(self.settings.motif_loss, 1e-12)
+        encoder = self.model.head.encoder
+        residues = encoder.residues(batch.embeddings, batch.residue_mask.unsqueeze(-1).float())
+        contact, base = encoder.motif.logits(residues)
+        return motif_reading_loss(contact, base, batch.residue_mask, bases, widths)
 
     def _read_motifs(self) -> None:
+        """Learn to read motifs off proteins, before any DNA is seen. After a kill it starts anew: it is short."""
         steps = self.settings.motif_pretraining_steps
-        if not steps or not len(self._readable()):
+        if not steps:
             return
-        if not self.settings.motif_loss:
-            raise InputError(
-                "motif_pretraining_steps needs a motif_loss above 0",
-                key="training.motif_pretraining_steps",
-                mend="set training.motif_loss, e.g. 0.1, or motif_pretraining_steps to 0",
-            )
-        optimizer, self.optimizer = (
-            self.optimizer,
-            torch.optim.AdamW(self.model.head.encoder.parameters(), lr=3e-3, weight_decay=0.01),
-        )
+        self.model.train()
+        # An optimizer of its own: what it remembers means nothing for the loss that follows.
+        groups = parameter_groups(self.model.head.encoder, self.settings.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=READING_RATE)
         with Progress("reading motifs off proteins", steps, unit="steps") as progress:
             for step in range(steps):
-                self.model.train()
-                # Below 0, so that these draws are none of the training steps'.
-                with seeded(self.seed, step, 3):
-                    loss = self._reading_loss(10**9 + step)
-                    self._update(loss / self.settings.motif_loss)
-                progress.advance(note=f"loss {float(loss.detach()) / self.settings.motif_loss:.3f} nats/base")
-        self.optimizer = optimizer
+                loss = self._reading_loss(step, 3)
+                self._update(optimizer, loss)
+                progress.advance(note=f"loss {float(loss.detach()):.3f} nats/base")
 
     # Validation and state.
 
@@ -291,18 +310,28 @@ class Trainer:
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        with atomic_dir(self.folder) as temporary:
-            save_file(plain, temporary / "state.safetensors")
-            write_json(temporary / "state.json", {"signature": self.signature, **vars(self.state)})
+        about = json.dumps({"signature": self.signature, **vars(self.state)}, sort_keys=True)
+        # One file, renamed when whole: a kill leaves the former state or this one, never none.
+        with atomic_path(self.folder / STATE) as temporary:
+            save_file(plain, temporary, metadata={"state": about})
 
     def _restore(self) -> bool:
-        if not (self.folder / "state.json").is_file():
+        path = self.folder / STATE
+        for half_written in self.folder.glob(".*.tmp.*"):  # by a run that was killed
+            half_written.unlink()
+        if not path.is_file():
             return False
-        saved = read_json(self.folder / "state.json")
-        if saved.pop("signature") != self.signature:
-            return False
-        tensors = load_file(self.folder / "state.safetensors")
-        self.state = TrainingState(**saved)
+        try:
+            with safe_open(path, framework="pt") as saved:
+                about = json.loads(saved.metadata()["state"])
+                if about.pop("signature") != self.signature:
+                    return False
+                tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"is no state of a training ({error})", file=path, mend="delete it: training then starts anew"
+            ) from error
+        self.state = TrainingState(**about)
         self.model.load_state_dict(_part(tensors, "model/"))
         self.best_weights = _part(tensors, "best/")
         moments: dict[int, dict[str, Tensor]] = {}
@@ -353,7 +382,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _require_positives(data: GenomeData, split: Split, least: int, names: Sequence[str]) -> None:
-    bound = sum((np.asarray(data.labels[chrom]) == BOUND).sum(0) for chrom in split.train)
+    bound = _bound_bins(data, split.train)
     few = [f"{names[column]} ({bound[column]})" for column in split.experiments if bound[column] < least]
     if few:
         raise InputError(
@@ -362,4 +391,29 @@ def _require_positives(data: GenomeData, split: Split, least: int, names: Sequen
             key="training.min_bound_bins",
             mend="take these experiments out of experiments.tsv, hold out fewer chromosomes, "
             "or lower training.min_bound_bins",
+        )
+    if not _bound_bins(data, split.validation)[split.experiments].any():
+        raise InputError(
+            "no experiment has a bound bin on the validation chromosomes: nothing says when to stop",
+            key="splits.validation_chromosomes",
+            mend="choose chromosomes with peaks",
+        )
+
+
+def _bound_bins(data: GenomeData, chromosomes: Sequence[str]) -> np.ndarray:
+    return np.sum([(np.asarray(data.labels[chrom]) == BOUND).sum(0) for chrom in chromosomes], axis=0)
+
+
+def _require_readable(settings: TrainingSettings, readable: Tensor) -> None:
+    if settings.motif_pretraining_steps and not settings.motif_loss:
+        raise InputError(
+            "motif_pretraining_steps needs a motif_loss above 0",
+            key="training.motif_pretraining_steps",
+            mend="set training.motif_loss, e.g. 0.1, or motif_pretraining_steps to 0",
+        )
+    if settings.motif_loss and not len(readable):
+        raise InputError(
+            "no factor to train on has both a protein and a motif, which a motif_loss learns from",
+            key="training.motif_loss",
+            mend="give motifs in factors.tsv, or set training.motif_loss and motif_pretraining_steps to 0",
         )
