@@ -42,7 +42,7 @@ class Validator:
             model, self._fetch, self.windows, batch_size=WINDOWS_AT_ONCE, precision=self.precision
         )
         for window, found in embedded:
-            tokens[window.chrom].append(found)
+            tokens[window.chrom].append(found.astype(np.float16))  # as a genome embedding stores them
         return np.concatenate(
             [
                 predict_chromosome(model, code, self.data, chrom, np.concatenate(tokens[chrom]), chosen)
@@ -56,13 +56,13 @@ class Validator:
         return np.concatenate(labels)[:, self.split.experiments]
 
     def mean_auprc(self, model: BindingModel, factors: FactorBatch, pairs: Tensor) -> float:
-        """Mean average precision over the experiments that are bound somewhere on these chromosomes."""
+        """Mean average precision over the experiments that have bound and unbound bins on these chromosomes."""
         logits, truth = self.predict(model, factors, pairs), self.truth()
         scores = []
         for column in range(truth.shape[1]):
             kept = truth[:, column] != LEFT_OUT
             bound = truth[kept, column] == BOUND
-            if bound.any():
+            if bound.any() and not bound.all():
                 scores.append(average_precision(bound, logits[kept, column]))
         return float(np.mean(scores)) if scores else 0.0
 
