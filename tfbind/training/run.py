@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tfbind.config import Config
+from tfbind.core.errors import InputError
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
 from tfbind.model.batching import factor_batch
@@ -41,7 +42,13 @@ def train_model(
         Names, and accessibility bigWigs; None for a cell type without one.
     state
         Folder that keeps the state of an unfinished training.
+
+    Raises
+    ------
+    InputError
+        If the targets are of another genome, resolution or table than the rest; as `make_split` and `Trainer`.
     """
+    _require_fitting(targets, reference, config, cell_types)
     torch.use_deterministic_algorithms(True, warn_only=True)
     split = make_split(config.splits, reference.sizes, targets.experiments)
     data = open_genome_data(reference, tracks, bin=config.windows.bin, labels=targets.labels)
@@ -78,6 +85,25 @@ def train_model(
     }
     write_history(history, trainer.state.history)
     save_checkpoint(output, trainer.model, about)
+
+
+def _require_fitting(targets: Targets, reference: Reference, config: Config, cell_types: Sequence[str]) -> None:
+    unknown = sorted({experiment["cell_type"] for experiment in targets.experiments} - set(cell_types))
+    wrong = [
+        f"{what} is {found}, not {expected}"
+        for what, found, expected in (
+            ("genome", targets.about["genome"], reference.checksum),
+            ("bin", targets.about["bin"], config.windows.bin),
+        )
+        if found != expected
+    ]
+    if unknown:
+        wrong.append(f"no cell type of the table is {', '.join(unknown)}")
+    if wrong:
+        raise InputError(
+            f"the targets do not fit what they are trained with: {'; '.join(wrong)}",
+            mend="run `tfbind targets` again",
+        )
 
 
 def _pairs(targets: Targets, factors: Sequence[str], cell_types: Sequence[str]) -> torch.Tensor:

@@ -145,6 +145,12 @@ class Targets:
         if not (folder / "targets.json").is_file():
             raise InputError("holds no targets (targets.json)", file=folder, mend="run `tfbind targets` first")
         about = read_json(folder / "targets.json")
+        if about.get("format") != FORMAT:
+            raise InputError(
+                f"holds targets of format {about.get('format')}, this version reads {FORMAT}",
+                file=folder,
+                mend="run `tfbind targets` again",
+            )
         labels = {
             chromosome["name"]: np.load(folder / f"{index}.npy", mmap_mode="r")
             for index, chromosome in enumerate(about["chromosomes"])
