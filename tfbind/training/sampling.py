@@ -45,7 +45,8 @@ class WindowSampler:
     last, so every bin is equally often at every place of a window (shifts of whole bins, labels with them).
     A share `peak_fraction` of windows is placed around peaks: an experiment is drawn, one of its bound bins,
     and a uniform shift. With u the uniform density of starts, q the density around peaks and p the share, a
-    window has weight u / ((1 - p) u + p q), so that the expected loss is that of the whole genome.
+    window has weight u / ((1 - p) u + p q), so that the expected loss is that of the whole genome (with p = 1:
+    of what lies within a window's reach of a bound bin; nothing else is ever drawn).
 
     Parameters
     ----------
