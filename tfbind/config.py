@@ -218,7 +218,16 @@ class ModelSettings(Section):
     )
     hidden: int = Field(48, description="Width of the factor and context towers.", ge=4)
     motif_width: int = Field(
-        16, description="Columns of the binding motif that the model reads off the protein.", ge=4
+        16,
+        description="Columns of the binding motif that the model reads off the protein; 0: it reads none.",
+        ge=0,
+    )
+    motif_panel: int = Field(
+        0,
+        ge=0,
+        description="Channels in which DNA tokens see, beside the trunk, how well known motifs of the training "
+        "factors match around the bin; 0: none. A short cut where a trunk is trained from nothing on little "
+        "data.",
     )
     motif_dropout: float = Field(
         0.2, ge=0, lt=1, description="How often, in training, a factor's known motif is hidden."

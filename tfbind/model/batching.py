@@ -8,8 +8,17 @@ import numpy as np
 import torch
 
 from tfbind.factors.factorset import FactorSet
+from tfbind.factors.motifs import Motif
 from tfbind.model.head import FactorBatch
 from tfbind.model.motif_scan import pad_motifs
+
+# A base that was never seen among some tens of sites is not impossible: it costs 3.3 nats, no more.
+PSEUDOCOUNT = 0.04
+
+
+def motif_scores(motif: Motif) -> np.ndarray:
+    """The log-odds that model and baselines scan with, nats, float32 (w, 4), against uniform bases."""
+    return motif.log_odds(pseudocount=PSEUDOCOUNT)
 
 
 def factor_batch(factor_set: FactorSet, names: Sequence[str]) -> FactorBatch:
@@ -23,7 +32,7 @@ def factor_batch(factor_set: FactorSet, names: Sequence[str]) -> FactorBatch:
             padded[row, : len(found)] = torch.as_tensor(found)
             mask[row, : len(found)] = True
     known = [factor_set.motif(name) for name in names]
-    motifs, has_motif = pad_motifs([None if motif is None else motif.log_odds() for motif in known])
+    motifs, has_motif = pad_motifs([None if motif is None else motif_scores(motif) for motif in known])
     return FactorBatch(padded, mask, motifs, has_motif)
 
 

@@ -7,7 +7,38 @@ from torch import Tensor, nn
 
 from tfbind.config import ModelSettings
 from tfbind.model.head import FactorBatch, FactoredHead
+from tfbind.model.motif_scan import scan_motifs
 from tfbind.model.trunk import EnformerTrunk
+
+
+class MotifPanel(nn.Module):
+    """How well a fixed panel of known motifs matches in and around each bin: a short cut for the trunk.
+
+    A trunk that is trained from nothing on a small genome spends most of its time finding motifs that are
+    known. The panel is the same whatever factor is asked for, so DNA tokens still depend on the DNA alone.
+
+    Parameters
+    ----------
+    motifs
+        Log-odds, float32 (motifs, W, 4); kept with the weights.
+    width
+        Channels that come out.
+    """
+
+    def __init__(self, motifs: Tensor, width: int) -> None:
+        super().__init__()
+        self.register_buffer("motifs", motifs.clone())
+        self.norm = nn.BatchNorm1d(2 * len(motifs))
+        self.mix = nn.Sequential(nn.Conv1d(2 * len(motifs), width, 5, padding=2), nn.GELU())
+
+    def forward(self, codes: Tensor, bin: int) -> Tensor:
+        """(windows, bins, width) of base codes (windows, bp)."""
+        with torch.no_grad():
+            scores = scan_motifs(codes, self.motifs, bin)
+            # The best site as it is, and how far it stands out: rare good sites matter most.
+            strength = scores[..., 0]
+            features = torch.cat([strength, (strength - 3).clamp(min=0) ** 2], -1)
+        return self.mix(self.norm(features.transpose(1, 2))).transpose(1, 2)
 
 
 class BindingModel(nn.Module):
@@ -21,19 +52,33 @@ class BindingModel(nn.Module):
         Resolution in bp, a power of two.
     residue_dim
         Width of the residue embeddings.
+    panel
+        Known motifs of the motif panel, log-odds (motifs, W, 4), if `settings.motif_panel` asks for one.
     """
 
-    def __init__(self, settings: ModelSettings, *, bin: int, residue_dim: int) -> None:
+    def __init__(
+        self, settings: ModelSettings, *, bin: int, residue_dim: int, panel: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.settings, self.bin, self.residue_dim = settings, bin, residue_dim
         self.trunk = EnformerTrunk(settings.trunk, bin)
+        width = self.trunk.width
+        self.panel = None
+        if settings.motif_panel and panel is not None and len(panel):
+            self.panel = MotifPanel(panel, settings.motif_panel)
+            width += settings.motif_panel
         # LayerNorm keeps DNA tokens near unit scale, so that 16 bits hold them well.
-        self.to_tokens = nn.Sequential(nn.Linear(self.trunk.width, settings.rank), nn.LayerNorm(settings.rank))
+        self.to_tokens = nn.Sequential(nn.Linear(width, settings.rank), nn.LayerNorm(settings.rank))
         self.head = FactoredHead(settings, residue_dim)
 
-    def dna_tokens(self, codes: Tensor) -> Tensor:
+    def dna_tokens(self, codes: Tensor, *, trunk_dtype: torch.dtype = torch.float32) -> Tensor:
         """DNA tokens, float32 (windows, bins, rank), of base codes (windows, bp)."""
-        return self.to_tokens(self.trunk(codes).float())
+        with torch.autocast(codes.device.type, torch.bfloat16, enabled=trunk_dtype == torch.bfloat16):
+            embedding = self.trunk(codes)
+        parts = [embedding.float()]
+        if self.panel is not None:
+            parts.append(self.panel(codes, self.bin))
+        return self.to_tokens(torch.cat(parts, -1))
 
     def forward(
         self,
@@ -66,7 +111,5 @@ class BindingModel(nn.Module):
         -------
         float32 (windows, bins, pairs)
         """
-        with torch.autocast(codes.device.type, torch.bfloat16, enabled=trunk_dtype == torch.bfloat16):
-            embedding = self.trunk(codes)
-        tokens = self.to_tokens(embedding.float())
+        tokens = self.dna_tokens(codes, trunk_dtype=trunk_dtype)
         return self.head(tokens, codes, factors, accessibility, has_track, pairs, self.bin)

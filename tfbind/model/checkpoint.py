@@ -69,8 +69,11 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         )
     try:
         settings = ModelSettings.model_validate(about["settings"])
-        model = BindingModel(settings, bin=about["bin"], residue_dim=about["residue_dim"])
-        model.load_state_dict(load_file(weights))
+        state = load_file(weights)
+        model = BindingModel(
+            settings, bin=about["bin"], residue_dim=about["residue_dim"], panel=state.get("panel.motifs")
+        )
+        model.load_state_dict(state)
     except (ValidationError, RuntimeError) as error:
         raise InputError(
             f"is a model that this version of tfbind does not know: {error}",

@@ -186,7 +186,8 @@ class FactoredHead(nn.Module):
     def match_motifs(self, codes: Tensor, factors: FactorCode, bin: int) -> MotifMatch:
         """Scan the known motifs and those read off proteins over windows of base codes (windows, bp)."""
         known = scan_motifs(codes, factors.known_motifs, bin)
-        read = scan_motifs(codes, factors.read_motifs, bin)
+        reads = factors.read_motifs.shape[1] > 0
+        read = scan_motifs(codes, factors.read_motifs, bin) if reads else torch.zeros_like(known)
         return MotifMatch(
             known * factors.has_motif[:, None].to(known.dtype),
             read * factors.has_protein[:, None].to(read.dtype),

@@ -45,17 +45,14 @@ def embed_windows(
     Each window with float32 (bins of its core, rank).
     """
     device = next(model.parameters()).device
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     model.eval()
     for low in range(0, len(windows), batch_size):
         batch = windows[low : low + batch_size]
         codes = np.stack([fetch(window.chrom, window.start, window.end) for window in batch])
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"),
-        ):
-            embedding = model.trunk(torch.as_tensor(codes).to(device))
         with torch.inference_mode():
-            tokens = model.to_tokens(embedding.float()).cpu().numpy()
+            found = model.dna_tokens(torch.as_tensor(codes).to(device), trunk_dtype=dtype)
+        tokens = found.cpu().numpy()
         for window, found in zip(batch, tokens, strict=True):
             first = (window.core_start - window.start) // model.bin
             count = -(-(window.core_end - window.core_start) // model.bin)

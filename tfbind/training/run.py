@@ -57,7 +57,12 @@ def train_model(
     factors = factor_batch(factor_set, trained)
     pairs = _pairs(targets, trained, cell_types)
     with seeded(config.seed):
-        model = BindingModel(config.model, bin=config.windows.bin, residue_dim=factor_set.dim)
+        model = BindingModel(
+            config.model,
+            bin=config.windows.bin,
+            residue_dim=factor_set.dim,
+            panel=factors.motifs[factors.has_motif],
+        )
     trainer = Trainer(
         model,
         data,
