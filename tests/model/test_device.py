@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tfbind.core.errors import InputError
+from tfbind.model.device import choose_device
+
+
+def test_auto_takes_a_gpu_where_there_is_one():
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu").type == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error():
+    with pytest.raises(InputError, match="no GPU") as caught:
+        choose_device("cuda")
+    assert caught.value.key == "training.device"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_predicts_what_the_cpu_predicts(make_model, make_factors, codes):
+    window = {
+        "codes": codes(2, 16 * 8),
+        "accessibility": torch.ones(2, 8, 2),
+        "has_track": torch.tensor([True, False]),
+        "pairs": torch.tensor([[0, 0], [1, 1]]),
+    }
+    model, factors = make_model(), make_factors([9, 4], [5, 0])
+    with torch.no_grad():
+        expected = model(**window, factors=factors)
+        on_gpu = {name: value.to("cuda") for name, value in window.items()}
+        found = model.to("cuda")(**on_gpu, factors=factors.to("cuda"))
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-3, rtol=1e-3)
