@@ -300,7 +300,10 @@ def train(
     output: Path,
     threads: int | None,
 ) -> None:
-    """Train the model. Stopped and started again, it goes on exactly where it was."""
+    """Train the model on the factors, cell types and chromosomes that are not held out.
+
+    Stopped and started again, it goes on exactly where it was.
+    """
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
     from tfbind.training.run import train_model

@@ -265,7 +265,7 @@ def _require_made_with(path: Path, about: Mapping[str, Any], expected: Mapping[s
 def _load_tokens(path: Path, shape: tuple[int, int]) -> np.ndarray:
     try:
         tokens = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"cannot be read ({error})", file=path, mend=_AGAIN) from error
     if tokens.shape != shape or tokens.dtype != np.float16:
         raise InputError(f"holds {tokens.dtype} {tokens.shape}, expected float16 {shape}", file=path, mend=_AGAIN)
