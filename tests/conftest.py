@@ -247,6 +247,7 @@ def _write_tiny_config(folder: Path) -> None:
             "heads": 2,
             "factor_tokens": 4,
             "hidden": 16,
+            "motif_panel": 4,
         },
         "training": {
             "steps": 4,

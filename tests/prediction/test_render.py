@@ -1,0 +1,199 @@
+"""Tracks: what stands in a bigWig is what the model says, and peaks and provenance agree with it."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pyBigWig
+import pytest
+import torch
+
+from tfbind.core.errors import InputError
+from tfbind.genome.bigwig import round_digits
+from tfbind.genome.intervals import read_intervals
+from tfbind.prediction import render
+
+FACTORS = ["SIM01", "SIM02", "SIM03", "SIMA", "SIMB"]
+
+
+def bins(path, sizes, bin=64):
+    """Value of each bin, read base by base: every base has one, and all of a bin's are alike."""
+    found = {}
+    with pyBigWig.open(str(path)) as handle:
+        assert dict(handle.chroms()) == dict(sizes)
+        for chrom, size in sizes.items():
+            bases = handle.values(chrom, 0, size, numpy=True)
+            assert np.isfinite(bases).all()
+            first = bases[::bin]
+            np.testing.assert_array_equal(np.repeat(first, bin)[:size], bases)
+            found[chrom] = first
+    return found
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_every_factor_has_track_peaks_and_provenance(rendered):
+    _, folder = rendered
+    kinds = ("bw", "json", "narrowPeak")
+    assert sorted(path.name for path in folder.iterdir()) == [f"{f}.{kind}" for f in FACTORS for kind in kinds]
+
+
+def test_track_is_what_the_model_predicts_rounded(rendered, predicted):
+    opened, folder = rendered
+    expected = dict(predicted(opened))
+    for column, factor in enumerate(FACTORS):
+        for chrom, shown in bins(folder / f"{factor}.bw", opened.reference.sizes).items():
+            usable = opened.reference.usable_bins(chrom, 64)
+            values = expected[chrom][:, column]
+            assert 0 < usable.sum() < len(usable)
+            np.testing.assert_array_equal(shown[~usable], 0)
+            wanted = np.where(values[usable] >= 1e-4, round_digits(values[usable], 3), 0)
+            np.testing.assert_allclose(shown[usable], wanted, rtol=1e-6)
+
+
+def test_tracks_do_not_depend_on_what_is_rendered_beside_them(rendered, tmp_path, monkeypatch):
+    """Up to one unit of the last digit: how sums are rounded depends on how many are made at once."""
+    opened, folder = rendered
+    some = opened.render(tmp_path / "some", ["SIMA", "SIM02"])
+    monkeypatch.setattr(render, "FACTORS_AT_ONCE", 2)
+    grouped = opened.render(tmp_path / "grouped")
+    for factor in FACTORS:
+        whole = np.concatenate(list(bins(folder / f"{factor}.bw", opened.reference.sizes).values()))
+        for other in (some, grouped):
+            if (other / f"{factor}.bw").exists():
+                again = np.concatenate(list(bins(other / f"{factor}.bw", opened.reference.sizes).values()))
+                np.testing.assert_allclose(again, whole, rtol=0.011, atol=1.1e-4)
+                assert (again == whole).mean() > 0.95
+    assert (some / "SIMA.bw").exists() and not (some / "SIM01.bw").exists()
+
+
+def test_peaks_are_the_bins_at_or_above_the_threshold(rendered):
+    opened, folder = rendered
+    sizes = opened.reference.sizes
+    for factor in FACTORS:
+        threshold = json.loads((folder / f"{factor}.json").read_text())["peaks"]["threshold"]
+        peaks = read_intervals(folder / f"{factor}.narrowPeak", opened.reference.names, sizes)
+        assert peaks.total > 0
+        for chrom, values in bins(folder / f"{factor}.bw", sizes).items():
+            starts = np.arange(len(values)) * 64
+            inside = np.zeros(len(values), dtype=bool)
+            for start, end in peaks[chrom].spans:
+                assert start % 64 == 0 and (end % 64 == 0 or end == sizes[chrom])
+                inside |= (starts >= start) & (starts < end)
+            np.testing.assert_array_equal(inside, values >= np.float32(threshold))
+
+
+def test_peak_rows_are_valid_and_the_summit_is_the_highest_bin(rendered):
+    opened, folder = rendered
+    for factor in FACTORS:
+        tracks = bins(folder / f"{factor}.bw", opened.reference.sizes)
+        rows = [line.split("\t") for line in (folder / f"{factor}.narrowPeak").read_text().splitlines()]
+        assert len({row[3] for row in rows}) == len(rows)
+        for chrom, start, end, name, score, strand, signal, p, q, summit in rows:
+            inside = tracks[chrom][int(start) // 64 : -(-int(end) // 64)]
+            top = (int(start) + int(summit)) // 64 - int(start) // 64
+            assert name.startswith(f"{factor}_CT1_") and (strand, p, q) == (".", "-1", "-1")
+            assert 0 <= int(summit) < int(end) - int(start)
+            assert inside[top] == inside.max()
+            assert float(signal) == pytest.approx(inside.max(), rel=1e-6)
+            assert int(score) == round(1000 * float(inside.max()))
+
+
+def test_threshold_is_the_experiments_own_or_else_the_pooled_one(rendered):
+    opened, folder = rendered
+    thresholds = opened.checkpoint.about["thresholds"]
+    for factor, source in (("SIM01", "SIM01.CT1"), ("SIM02", "pooled"), ("SIMB", "pooled")):
+        peaks = json.loads((folder / f"{factor}.json").read_text())["peaks"]
+        assert peaks["threshold_from"] == source
+        assert peaks["threshold"] == pytest.approx(thresholds[source], rel=0.005)
+        assert peaks["count"] == len((folder / f"{factor}.narrowPeak").read_text().splitlines())
+
+
+def test_bin_that_sets_the_threshold_is_called(opened, predicted, tmp_path):
+    """A threshold is one bin's probability; rounding the track must not take that bin away."""
+    chrom, probabilities = next(iter(predicted(opened)))
+    usable = np.flatnonzero(opened.reference.usable_bins(chrom, 64))
+    for bin in usable[[3, 50, 100, 150]]:
+        value = float(probabilities[bin, 0])
+        folder = opened.with_thresholds(pooled=value).render(tmp_path / str(bin), ["SIM01"])
+        peaks = read_intervals(folder / "SIM01.narrowPeak", opened.reference.names, opened.reference.sizes)
+        assert any(start <= bin * 64 < end for start, end in peaks[chrom].spans)
+
+
+def test_no_threshold_means_no_peaks(opened, tmp_path):
+    folder = opened.with_thresholds(pooled=None).render(tmp_path / "CT1", ["SIM01"])
+    assert (folder / "SIM01.narrowPeak").read_bytes() == b""
+    peaks = json.loads((folder / "SIM01.json").read_text())["peaks"]
+    assert peaks == {"count": 0, "fdr": 0.9, "threshold": None, "threshold_from": "pooled"}
+
+
+def test_tiny_threshold_calls_no_bin_of_which_nothing_is_known(opened, tmp_path):
+    folder = opened.with_thresholds(pooled=1e-40).render(tmp_path / "CT1", ["SIM01"])
+    peaks = read_intervals(folder / "SIM01.narrowPeak", opened.reference.names, opened.reference.sizes)
+    for chrom, values in bins(folder / "SIM01.bw", opened.reference.sizes).items():
+        called = sum(-(-(end - start) // 64) for start, end in peaks[chrom].spans)
+        assert called == (values > 0).sum() < len(values)
+
+
+def test_provenance_says_what_made_the_track(rendered, tiny_run):
+    opened, folder = rendered
+    about = json.loads((folder / "SIM01.json").read_text())
+    assert about["model"] == opened.checkpoint.checksum
+    assert about["genome"] == opened.reference.checksum
+    assert about["factor"]["factor"] == "SIM01" and len(about["factor"]["sequence_sha256"]) == 64
+    assert about["cell_type"] == "CT1" and about["context"] == {"description": "tiny"}
+    assert about["bin"] == 64 and about["tfbind"]
+    expected = {"genome_embedding", "value", "peaks", "trained_on_factor", "trained_on_cell_type"}
+    assert expected <= set(about)
+
+
+def test_provenance_of_the_command_line_knows_the_context_and_no_folder(tiny_run):
+    """All paths of the tiny run are absolute; none of them may end up in what is published."""
+    about = json.loads((tiny_run.results / "tracks/CT1/SIM01.json").read_text())
+    assert about["context"]["accessibility"] == "CT1.fragments.tsv.gz"
+    assert len(about["context"]["accessibility_sha256"]) == 64
+    for path in (tiny_run.results / "tracks").rglob("*.json"):
+        assert str(tiny_run.folder) not in path.read_text()
+    without = json.loads((tiny_run.results / "tracks/CT3/SIM01.json").read_text())["context"]
+    assert without == {"accessibility": None, "accessibility_sha256": None, "description": "simulated"}
+
+
+@pytest.mark.parametrize(
+    ("factor", "cell_type", "trained"),
+    [
+        ("SIM01", "CT1", (True, True)),
+        ("SIM01", "CT2", (True, False)),
+        ("SIMA", "CT1", (False, True)),
+        ("SIMB", "CT3", (False, False)),
+    ],
+)
+def test_what_was_never_trained_on_is_flagged(tiny_run, factor, cell_type, trained):
+    about = json.loads((tiny_run.results / f"tracks/{cell_type}/{factor}.json").read_text())
+    assert (about["trained_on_factor"], about["trained_on_cell_type"]) == trained
+
+
+def test_cell_type_without_a_track_is_rendered(tiny_run, opened):
+    tracks = tiny_run.results / "tracks"
+    without, with_track = (bins(tracks / cell / "SIM01.bw", opened.reference.sizes) for cell in ("CT3", "CT1"))
+    assert any(values.any() for values in without.values())
+    assert any((without[chrom] != with_track[chrom]).any() for chrom in without)
+
+
+def test_rendering_again_gives_the_same_bytes(rendered, tmp_path):
+    opened, folder = rendered
+    assert files(opened.render(tmp_path / "again")) == files(folder)
+
+
+def test_model_that_gives_nan_leaves_nothing(opened, tmp_path):
+    model = deepcopy(opened.checkpoint.model)
+    with torch.no_grad():
+        model.head.pair_bias.bias.fill_(float("nan"))
+    broken = replace(opened, checkpoint=replace(opened.checkpoint, model=model))
+    with pytest.raises(InputError, match=r"not finite on chr1\n  mend: train"):
+        broken.render(tmp_path / "CT1")
+    assert list(tmp_path.iterdir()) == []
