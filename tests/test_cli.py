@@ -1,0 +1,336 @@
+"""The command line: what a user reads, types and is told."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from operator import methodcaller
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from tfbind.cli import main
+
+ROOT = Path(__file__).parents[1]
+VERBS = [
+    "check",
+    "schema",
+    "simulate",
+    "download",
+    "reference",
+    "accessibility",
+    "factors",
+    "targets",
+    "train",
+    "embed",
+    "assemble",
+    "render",
+    "evaluate",
+    "plot-history",
+]
+
+
+def refused(result, *fragments):
+    """A message on standard error that says these things and a mend; no traceback."""
+    assert isinstance(result.exception, SystemExit), result.exc_info
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("tfbind: error: ") or "\ntfbind: error: " in result.stderr
+    assert "\n  mend: " in result.stderr and "Traceback" not in result.stderr
+    for fragment in fragments:
+        assert fragment in result.stderr, result.stderr
+
+
+# --- help ---
+
+
+def test_help_lists_the_verbs_in_the_order_of_the_workflow():
+    text = CliRunner().invoke(main, ["--help"]).output
+    listed = re.findall(r"^  ([a-z-]+)  +\S", text.split("Commands:")[1], re.MULTILINE)
+    assert listed == VERBS
+    assert "Where does this transcription factor bind" in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_and_every_option_is_explained(verb):
+    result = CliRunner().invoke(main, [verb, "--help"])
+    assert result.exit_code == 0
+    command = main.commands[verb]
+    summary = command.get_short_help_str(limit=200)
+    assert "..." not in summary
+    assert len(summary.split()) >= 5 and summary[0].isupper()
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help and len(parameter.help.split()) >= 2, f"{verb} {parameter.name}"
+            assert parameter.opts[0] in result.output
+        else:
+            assert parameter.make_metavar(click.Context(command)).strip("[].").upper() in command.help
+    for jargon in ("numpydoc", "Parameters", "Raises", "None", "tuple", "Path("):
+        assert jargon not in result.output.replace("PATH", "")
+
+
+def test_help_starts_without_the_heavy_libraries():
+    code = (
+        "import sys\nfrom tfbind.cli import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    heavy = {"torch", "transformers", "enformer_pytorch", "esm", "matplotlib", "numpy", "pydantic", "requests"}
+    assert "click" in loaded and not loaded & heavy
+
+
+def test_version():
+    assert re.fullmatch(r"tfbind, version \d+\.\d+\.\d+\n", CliRunner().invoke(main, ["--version"]).output)
+
+
+# --- verbs, one by one ---
+
+
+def test_each_verb_runs_alone(tiny_run):
+    r = tiny_run.results
+    for made in (
+        "reference/reference.json",
+        "accessibility/CT1.bw",
+        "accessibility/CT1.bw.json",
+        "factors/factors.json",
+        "targets/targets.json",
+        "model/model.safetensors",
+        "training/history.tsv",
+        "training/history.svg",
+        "training/history.png",
+        "genome_embedding/tokens/embedding.json",
+        "tracks/CT3/SIMB.bw",
+        "evaluation/metrics.tsv",
+        "evaluation/summary.tsv",
+        "evaluation/evaluation.svg",
+        "evaluation/evaluation.png",
+    ):
+        assert (r / made).is_file(), made
+    assert not [path for path in r.rglob("*") if ".tmp" in path.name]
+
+
+def test_standard_output_has_results_and_standard_error_progress(tiny_run):
+    assert tiny_run.said["check"].stdout == (
+        "tiny: 5 factors, 3 cell types, 7 experiments, 12 sources (0 to download). Nothing is wrong with them.\n"
+    )
+    evaluation = tiny_run.said["evaluate"]
+    for word in ("seen: 3 experiments", "unseen factor", "tfbind", "protein shuffled", "ratio"):
+        assert word in evaluation.stdout
+    assert "evaluating: 7/7 experiments" in evaluation.stderr
+    for step, result in tiny_run.said.items():
+        if step not in ("check", "evaluate"):
+            assert result.stdout == "", step
+
+
+@pytest.mark.parametrize("verb", ["reference", "accessibility", "factors", "targets", "assemble"])
+def test_a_verb_run_again_gives_the_same_bytes(tiny_run, tmp_path, verb):
+    arguments = tiny_run.arguments(verb)
+    first = Path(arguments[arguments.index("--output") + 1])
+    again = tmp_path / first.name
+    shards = [first.parent / f"shards/{i}.npy" for i in (0, 1)] if verb == "assemble" else []
+    result = tiny_run.tfbind(*tiny_run.arguments(verb, output=again), *shards)
+    assert result.exit_code == 0, result.output
+    files = sorted(first.rglob("*")) if first.is_dir() else [first]
+    for path in files:
+        if path.is_file():
+            assert (again / path.relative_to(first)).read_bytes() == path.read_bytes(), path
+
+
+def test_download_brings_what_the_configuration_names(tiny_run, tmp_path):
+    mirror = tmp_path / "mirror/example.org/genomes"
+    mirror.mkdir(parents=True)
+    content = (tiny_run.folder / "world/genome.fa.gz").read_bytes()
+    (mirror / "tiny.fa.gz").write_bytes(content)
+    overlay = tmp_path / "overlay.yaml"
+    source = {"source": "https://example.org/genomes/tiny.fa.gz", "sha256": hashlib.sha256(content).hexdigest()}
+    overlay.write_text(yaml.safe_dump({"mirror": f"{tmp_path}/mirror", "reference": {"fasta": source}}))
+    where = "resources/downloads/example.org/genomes/tiny.fa.gz"
+    with contextlib.chdir(tmp_path):
+        arguments = ["download", "--config", str(tiny_run.config), "--config", str(overlay)]
+        result = CliRunner().invoke(main, [*arguments, where])
+        assert result.exit_code == 0, result.output
+        assert Path(where).read_bytes() == content
+        refused(
+            CliRunner().invoke(main, [*arguments, "elsewhere.fa"]), "elsewhere.fa: is not where any URL", where
+        )
+
+
+def test_schema_writes_the_schemas(tmp_path):
+    result = CliRunner().invoke(
+        main, ["schema", "--output", str(tmp_path / "schemas"), "--reference", str(tmp_path / "README.md")]
+    )
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "schemas").glob("*.schema.json"))) == 4
+    assert "windows" in (tmp_path / "README.md").read_text()
+
+
+# --- the project's own data sets ---
+
+
+def checked(*configs):
+    with contextlib.chdir(ROOT):
+        return CliRunner().invoke(main, ["check", *(part for config in configs for part in ("--config", config))])
+
+
+def test_check_passes_the_demo():
+    result = checked("config/demo/config.yaml")
+    assert result.exit_code == 0, result.output
+    assert re.match(r"demo: \d+ factors, 3 cell types, \d+ experiments", result.stdout)
+
+
+def test_check_passes_yeast_with_and_without_the_mirror():
+    if not (ROOT / "../shared/data/mirror").is_dir():
+        pytest.skip("the real yeast data are not at ../shared/data")
+    result = checked("config/yeast/config.yaml", "config/yeast/mirror.yaml")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(
+        "yeast: 70 factors, 1 cell types, 70 experiments, 73 sources (72 to download)."
+    )
+    # Without it, each protein is a download, too.
+    assert "142 sources (142 to download)" in checked("config/yeast/config.yaml").stdout
+
+
+# --- what is not there, or does not fit ---
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [
+        ("check", "config"),
+        ("simulate", "config"),
+        ("reference", "config"),
+        ("accessibility", "reference"),
+        ("targets", "reference"),
+        ("train", "reference"),
+        ("train", "factors"),
+        ("train", "targets"),
+        ("train", "accessibility"),
+        ("embed", "reference"),
+        ("embed", "model"),
+        ("assemble", "model"),
+        ("render", "reference"),
+        ("render", "factors"),
+        ("render", "model"),
+        ("render", "embedding"),
+        ("render", "accessibility"),
+        ("evaluate", "targets"),
+        ("evaluate", "embedding"),
+        ("evaluate", "accessibility"),
+    ],
+)
+def test_path_that_is_not_there_is_told(tiny_run, tmp_path, verb, option):
+    nowhere = tmp_path / "nowhere"
+    changes = {option: nowhere, "output": tmp_path / "out", "state": tmp_path / "state"}
+    known = {part for part in tiny_run.arguments(verb) if isinstance(part, str)}
+    changes = {key: value for key, value in changes.items() if f"--{key}" in known}
+    extra = [tmp_path / "0.npy"] if verb == "assemble" else []
+    refused(tiny_run.tfbind(*tiny_run.arguments(verb, **changes), *extra), str(nowhere))
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_and_history_that_are_not_there_are_told(tiny_run, tmp_path):
+    result = tiny_run.tfbind(*tiny_run.arguments("assemble", output=tmp_path / "out"), tmp_path / "0.npy")
+    refused(result, f"{tmp_path}/0.npy: there is no such shard")
+    result = tiny_run.tfbind("plot-history", tmp_path / "history.tsv", "--output", tmp_path / "plot")
+    refused(result, f"{tmp_path}/history.tsv")
+
+
+def test_output_that_cannot_be_written_is_told(tiny_run, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    result = tiny_run.tfbind(*tiny_run.arguments("targets", output=tmp_path / "file/targets"))
+    refused(result, f"{tmp_path}/file", "cannot be read or written")
+
+
+def test_cell_type_that_is_not_in_the_table_is_told(tiny_run, tmp_path):
+    for verb in ("accessibility", "render"):
+        result = tiny_run.tfbind(*tiny_run.arguments(verb, cell_type="CT9", output=tmp_path / "out"))
+        refused(result, "cell_types.tsv: there is no cell type 'CT9'", "CT1, CT2, CT3")
+
+
+def test_cell_type_without_accessibility_has_no_track_to_make(tiny_run, tmp_path):
+    result = tiny_run.tfbind(*tiny_run.arguments("accessibility", cell_type="CT3", output=tmp_path / "CT3.bw"))
+    refused(result, "cell_types.tsv, row 4, column 'accessibility': cell type CT3 has no accessibility")
+
+
+def test_render_goes_by_the_table_about_accessibility(tiny_run, tmp_path):
+    """A forgotten option would render another prediction, in silence."""
+    out = tmp_path / "out"
+    result = tiny_run.tfbind(*tiny_run.arguments("render", accessibility=None, output=out))
+    refused(result, "row 2, column 'accessibility': cell type CT1 has accessibility", "--accessibility")
+    result = tiny_run.tfbind(*tiny_run.arguments("render", cell_type="CT3", output=out))
+    refused(result, "row 4, column 'accessibility': cell type CT3 has no accessibility", "--accessibility")
+
+
+def test_shard_beyond_the_last_is_told(tiny_run, tmp_path):
+    result = tiny_run.tfbind(*tiny_run.arguments("embed", shard=2, output=tmp_path / "2.npy"))
+    refused(result, "key 'prediction.shards': there is no shard 2: this genome has 2")
+
+
+def overlaid(tiny_run, tmp_path, verb, values, **changes):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump(values))
+    arguments = tiny_run.arguments(verb, output=tmp_path / "out", **changes)
+    return tiny_run.tfbind(*arguments, "--config", overlay)
+
+
+def test_model_of_another_bin_is_refused(tiny_run, tmp_path):
+    result = overlaid(tiny_run, tmp_path, "render", {"windows": {"bin": 32}})
+    refused(result, "key 'windows.bin': the model predicts bins of 64 bp, not of 32")
+
+
+def test_evaluation_refuses_chromosomes_of_the_training(tiny_run, tmp_path):
+    result = overlaid(tiny_run, tmp_path, "evaluate", {"splits": {"test_chromosomes": ["chr1"]}})
+    refused(result, "key 'splits.test_chromosomes'", "trained or stopped on chr1")
+    assert not (tmp_path / "out").exists()
+
+
+def changed_json(folder, tmp_path, name, change):
+    """A copy of a folder with one value of a JSON file replaced."""
+    copy = shutil.copytree(folder, tmp_path / f"changed_{folder.name}")
+    content = json.loads((copy / name).read_text())
+    change(content)
+    (copy / name).write_text(json.dumps(content))
+    return copy
+
+
+def test_targets_that_do_not_fit_are_refused(tiny_run, tmp_path):
+    targets = tiny_run.results / "targets"
+    for change, said in (({"bin": 32}, "another bin"), ({"genome": "0" * 64}, "another genome")):
+        other = changed_json(targets, tmp_path / said, "targets.json", methodcaller("update", change))
+        result = tiny_run.tfbind(*tiny_run.arguments("evaluate", targets=other, output=tmp_path / "out"))
+        refused(result, f"{other}: made for {said}", "tfbind targets")
+
+    def rename(about):
+        about["experiments"][0]["cell_type"] = "CT9"
+
+    other = changed_json(targets, tmp_path / "cells", "targets.json", rename)
+    result = tiny_run.tfbind(*tiny_run.arguments("evaluate", targets=other, output=tmp_path / "out"))
+    refused(result, "another table of cell types")
+
+
+def test_factors_of_another_embedder_are_refused(tiny_run, tmp_path):
+    def change(about):
+        about["embedder"]["version"] = "another"
+
+    other = changed_json(tiny_run.results / "factors", tmp_path, "factors.json", change)
+    for verb in ("render", "evaluate"):
+        result = tiny_run.tfbind(*tiny_run.arguments(verb, factors=other, output=tmp_path / "out"))
+        refused(result, f"{other}, key 'factors.embedder'")
+
+
+def test_real_program_ends_with_1_and_a_message(tmp_path):
+    command = [sys.executable, "-c", "from tfbind.cli import main; main()", "check", "--config", "nowhere.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == (
+        "tfbind: error: nowhere.yaml: no such configuration file\n  mend: give the path of a config.yaml\n"
+    )
