@@ -61,9 +61,6 @@ WITH_TRACK = [name for name, row in CELL_TYPES.items() if row.accessibility is n
 ACCESSIBILITY_TRACKS = [f"{RESULTS}/accessibility/{name}.bw" for name in WITH_TRACK]
 RENDERED = CONFIG.prediction.cell_types or list(CELL_TYPES)
 SHARDS = list(range(CONFIG.prediction.shards))
-MEASURED_FACTORS = {row.factor for row in TABLES.experiments}
-TRAINED_FACTORS = MEASURED_FACTORS - set(CONFIG.splits.held_out_factors)
-
 
 UNIPROT_FILES = {
     accession: local_path(uniprot_url(accession)).as_posix()
@@ -81,11 +78,10 @@ def paths_of(given):
     return [path_of(source) for source in given if source is not None]
 
 
-def protein_and_motif_files(chosen):
-    """The files with the proteins and motifs of these factors."""
-    used = {row.uniprot for row in TABLES.factors if row.factor in chosen}
-    fetched = [path for accession, path in UNIPROT_FILES.items() if accession in used]
-    return paths_of([*CONFIG.factors.proteins, *CONFIG.factors.motifs]) + fetched
+def protein_and_motif_files():
+    """The files with the proteins and motifs of the factors."""
+    files = paths_of([*CONFIG.factors.proteins, *CONFIG.factors.motifs])
+    return files + list(UNIPROT_FILES.values())
 
 
 def simulated_files():
@@ -143,9 +139,7 @@ def download_batches():
         (f"accessibility_{number}", [path]) for number, path in enumerate(tracks, 1)
     ]
     groups += numbered("peaks", paths_of(row.peaks for row in TABLES.experiments))
-    groups += numbered(
-        "proteins", protein_and_motif_files({row.factor for row in TABLES.factors})
-    )
+    groups += numbered("proteins", protein_and_motif_files())
     # One file may be given twice, as two experiments' peaks; it is downloaded once.
     left = {**dict.fromkeys(UNIPROT_FILES.values()), **checksums}
     batches = {

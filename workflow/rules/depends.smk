@@ -6,9 +6,10 @@
 #   key changed                                   first step that runs again
 #   seed                                          simulate (if any), else train and evaluate
 #   simulation                                    simulate
+#   splits.held_out_...                           simulate (if any; its truth.json says so), train
 #   reference                                     reference
 #   accessibility                                 accessibility, of each cell type
-#   factors                                       factors, train
+#   factors                                       factors
 #   targets                                       targets
 #   windows.bin                                   targets, train, embed
 #   windows.length, windows.core                  train, embed
@@ -21,20 +22,17 @@
 #   name, mirror, tables (their paths)            none; another name is another run
 
 DEPENDS_ON = {
-    "simulate": ["seed", "simulation"],
+    "simulate": [
+        "seed",
+        "simulation",
+        "splits.held_out_factors",
+        "splits.held_out_cell_types",
+    ],
     "reference": ["reference"],
     "accessibility": ["accessibility"],
     "factors": ["factors"],
     "targets": ["targets", "windows.bin"],
-    "train": [
-        "seed",
-        "windows",
-        "splits",
-        "model",
-        "training",
-        "factors",
-        "prediction.fdr",
-    ],
+    "train": ["seed", "windows", "splits", "model", "training", "prediction.fdr"],
     "embed": [
         "windows",
         "prediction.shards",

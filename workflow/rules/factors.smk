@@ -3,7 +3,7 @@
 
 rule factors:
     input:
-        protein_and_motif_files({row.factor for row in TABLES.factors}),
+        protein_and_motif_files(),
         checkpoint=CONFIG.factors.esm2.checkpoint or [],
     output:
         directory(f"{RESULTS}/factors"),

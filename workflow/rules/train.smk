@@ -4,11 +4,8 @@
 
 rule train:
     input:
-        # Only for a change of a trained factor is the model trained again (params.factors, and `known`), and not
-        # when a factor is added that is to be predicted alone.
-        factors=ancient(rules.factors.output),
-        known=protein_and_motif_files(TRAINED_FACTORS),
         reference=rules.reference.output,
+        factors=rules.factors.output,
         targets=rules.targets.output,
         accessibility=ACCESSIBILITY_TRACKS,
     output:
@@ -26,7 +23,6 @@ rule train:
         accessibility=accessibility_folder,
         state=f"{RESULTS}/training/state",
         settings=settings_of("train"),
-        factors=cells(row for row in TABLES.factors if row.factor in TRAINED_FACTORS),
     shell:
         "tfbind train --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
         " --targets {input.targets:q} --accessibility {params.accessibility:q} --state {params.state:q}"

@@ -1,0 +1,134 @@
+"""What Snakemake plans: which jobs a configuration makes, before anything runs, and errors that come up front."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tfbind.config import load_config
+
+ROOT = Path(__file__).parents[2]
+DEMO = "config/demo/config.yaml"
+YEAST = "config/yeast/config.yaml"
+
+SAME_FOR_ALL = {"reference": 1, "factors": 1, "targets": 1, "train": 1, "plot_history": 1, "assemble": 1}
+SAME_FOR_ALL |= {"evaluate": 1, "all": 1}
+
+
+def test_the_demo_is_what_runs_without_a_configfile(project):
+    run = project.dry_run(config=())
+    assert run.jobs == SAME_FOR_ALL | {"simulate": 1, "accessibility": 3, "embed": 2, "render": 3}
+    assert project.dry_run(config=[DEMO]).jobs == run.jobs
+
+
+def test_yeast_has_none_of_the_demo_and_few_jobs_for_many_factors(project):
+    # 1 genome, 1 accessibility file, 70 files of peaks and 70 proteins are downloaded; 70 tracks are rendered.
+    run = project.dry_run(config=[YEAST])
+    downloads = {f"download_peaks_{n}": 1 for n in (1, 2, 3)} | {f"download_proteins_{n}": 1 for n in (1, 2, 3)}
+    downloads |= {"download_reference": 1, "download_accessibility_1": 1}
+    shards = yaml.safe_load((ROOT / YEAST).read_text()).get("prediction", {}).get("shards", 4)
+    assert run.jobs == SAME_FOR_ALL | downloads | {"accessibility": 1, "embed": shards, "render": 1}
+
+
+def test_a_dry_run_writes_no_results(project):
+    project.dry_run(config=[DEMO])
+    assert sorted(path.name for path in project.path.iterdir()) == [".snakemake", "config"]
+
+
+def test_a_configuration_replaces_the_demo_as_a_whole(mini):
+    run = mini.dry_run()
+    assert "simulate" not in run.jobs and "demo" not in run.output
+    # Below `training` the demo says more than the mini configuration does.
+    mini.snakemake("--cores", "1", "results/mini/factors")
+    effective = yaml.safe_load((mini.path / "results/mini/config.yaml").read_text())
+    assert effective["training"]["motif_loss"] == 0 and effective["simulation"] is None
+
+
+def test_later_configfiles_override_earlier_ones_key_by_key(mini, overlay):
+    run = mini.dry_run(config=["config/mini.yaml", overlay({"prediction": {"shards": 5}})])
+    assert run.jobs["embed"] == 5 and run.jobs["reference"] == 1
+
+
+def test_config_overrides_the_configfile(mini):
+    assert "results/other/model" in mini.dry_run("--config", "name=other").output
+
+
+def test_the_effective_configuration_says_what_ran(mini, overlay):
+    small = overlay({"training": {"learning_rate": 1e-5}})
+    mini.snakemake("--cores", "1", "results/mini/factors", config=["config/mini.yaml", small])
+    effective = mini.path / "results/mini/config.yaml"
+    # In a form that `tfbind VERB --config` reads as a number.
+    assert load_config(effective).training.learning_rate == 1e-5
+
+
+@pytest.mark.parametrize("factors", [3, 60])
+def test_jobs_do_not_grow_with_factors(mini, factors):
+    with (mini.path / "config/factors.tsv").open("a") as table:
+        for number in range(3, factors):
+            table.write(f"MORE{number}\tSIM3\t\n")
+    run = mini.dry_run()
+    assert (
+        sum(run.jobs.values()) == len(SAME_FOR_ALL) + 3 + 1 + 2 + 2
+    )  # downloads, accessibility, shards, cell types
+
+
+# --- errors: short, and in the user's words -----------------------------------------------------------------
+
+
+def error_of(run):
+    assert "Traceback" not in run.output and "WorkflowError" in run.output
+    return run.output
+
+
+def test_an_unknown_key_is_an_error(mini):
+    text = error_of(mini.dry_run("--config", 'training={"stepz": 3}', fails=True))
+    assert "mini.yaml: unknown key 'training.stepz'\n  mend: did you mean 'steps'?" in text
+
+
+def test_a_missing_table_is_an_error(mini):
+    (mini.path / "config/factors.tsv").unlink()
+    assert "config/factors.tsv: no such table" in error_of(mini.dry_run(fails=True))
+
+
+def test_a_missing_file_is_an_error_before_anything_runs(mini):
+    (mini.path / "world/SIM2.CT1.narrowPeak").unlink()
+    text = error_of(mini.dry_run(fails=True))
+    assert (
+        "config/experiments.tsv, row 4, column 'peaks': the file world/SIM2.CT1.narrowPeak is not there" in text
+    )
+
+
+def test_a_factor_that_is_defined_nowhere_is_an_error(mini):
+    table = mini.path / "config/experiments.tsv"
+    table.write_text(table.read_text().replace("SIM2\tCT2", "SIM9\tCT2"))
+    assert "row 5, column 'factor': factor 'SIM9' is defined nowhere" in error_of(mini.dry_run(fails=True))
+
+
+def test_an_error_of_a_step_is_told_on_the_terminal(mini):
+    (mini.path / "world/SIM2.CT1.narrowPeak").write_text("chr1\t90\t80\n")
+    run = mini.snakemake("--cores", "1", "results/mini/targets", fails=True)
+    assert "tfbind: error: world/SIM2.CT1.narrowPeak, row 1" in run.output
+
+
+def test_a_wrong_checksum_is_an_error_and_nothing_is_kept(mini):
+    (mini.path / "mirror/example.org/genome.fa.gz").write_bytes(b"something else")
+    run = mini.snakemake("--cores", "1", "results/mini/reference", fails=True)
+    assert "wrong checksum" in run.output
+    assert not (mini.path / "resources/downloads/example.org/genome.fa.gz").exists()
+
+
+# --- style ------------------------------------------------------------------------------------------------------
+
+
+def test_snakemake_finds_nothing_to_improve(project):
+    assert "in a good condition" in project.snakemake("--lint", config=()).output
+
+
+def test_the_workflow_is_formatted():
+    command = [Path(sys.executable).with_name("snakefmt"), "--check", ROOT / "workflow"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr

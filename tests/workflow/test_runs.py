@@ -1,0 +1,214 @@
+"""Whole runs: what comes out, what runs again when something changes, and runs that are killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import pyBigWig
+import pytest
+import yaml
+from safetensors import safe_open
+
+# One worker makes the run that these tests share.
+pytestmark = pytest.mark.xdist_group("workflow")
+
+FACTORS = ("SIM1", "SIM2", "SIM3")
+CELL_TYPES = ("CT1", "CT2")
+AFTER_TRAINING = {"embed", "assemble", "render", "evaluate"}
+FROM_TRAINING = AFTER_TRAINING | {"train", "plot_history"}
+
+
+def results(folder: Path) -> dict[str, str]:
+    """Checksums of all results by path; the state of training is none."""
+    root = folder / "results"
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and "training/state" not in path.as_posix() and ".tmp" not in path.as_posix()
+    }
+
+
+# --- what comes out -----------------------------------------------------------------------------------------
+
+
+def test_every_factor_has_a_track_in_every_cell_type(finished):
+    for cell_type in CELL_TYPES:
+        folder = finished.path / "results/mini/tracks" / cell_type
+        assert sorted(path.name for path in folder.glob("[!.]*")) == sorted(
+            f"{factor}.{ending}" for factor in FACTORS for ending in ("bw", "json", "narrowPeak")
+        )
+        for factor in FACTORS:
+            with pyBigWig.open(str(folder / f"{factor}.bw")) as track:
+                assert track.chroms() == dict.fromkeys(("chr1", "chr2", "chr3"), 24_000)
+                assert 0 <= track.stats("chr3", type="min")[0] <= track.stats("chr3", type="max")[0] <= 1
+
+
+def test_the_terminal_says_how_good_it_is_and_what_to_open(finished):
+    text = (finished.path / "output.txt").read_text()
+    assert "motif x accessibility" in text.split("Open:")[0]
+    for named in ("evaluation/evaluation.svg", "training/history.svg", "tracks"):
+        assert f"results/mini/{named}" in text.split("Open:")[1]
+        assert (finished.path / "results/mini" / named).exists()
+
+
+def test_what_the_terminal_shows_is_what_the_log_keeps(finished):
+    log = (finished.path / "logs/mini/train.log").read_text()
+    assert "training" in log and log.splitlines()[-1] in (finished.path / "output.txt").read_text()
+
+
+def test_a_second_run_has_nothing_to_do(again):
+    run = again.snakemake("--cores", "2")
+    assert run.nothing_to_do
+
+
+# --- what runs again ----------------------------------------------------------------------------------------
+
+
+def changed(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_changed_peak_file_reruns_what_depends_on_it(again):
+    peaks = again.path / "world/SIM2.CT1.narrowPeak"
+    peaks.write_text("".join(peaks.read_text().splitlines(keepends=True)[1:]))
+    assert again.dry_run().steps == FROM_TRAINING | {"targets"}
+
+
+def test_a_changed_protein_file_leaves_the_genome_alone(again):
+    with (again.path / "world/proteins.fa").open("a") as fasta:
+        fasta.write(">OTHER\nMKRRGSSTPPLK\n")
+    assert again.dry_run().steps == FROM_TRAINING | {"factors"}
+
+
+def test_a_changed_row_of_a_factor_trains_again(again):
+    changed(again.path / "config/factors.tsv", "SIM2\tSIM2\tSIM2", "SIM2\tSIM2\t")
+    assert again.dry_run().steps == FROM_TRAINING | {"factors"}
+
+
+def test_a_new_description_of_a_cell_type_renders_it_alone(again):
+    changed(again.path / "config/cell_types.tsv", "cell_type\t", "description\tcell_type\t")
+    changed(again.path / "config/cell_types.tsv", "\nCT1\t", "\n\tCT1\t")
+    changed(again.path / "config/cell_types.tsv", "\nCT2\t", "\na new description\tCT2\t")
+    assert again.dry_run().jobs == {"render": 1, "all": 1}
+
+
+@pytest.mark.parametrize(
+    ("setting", "steps"),
+    [
+        ({"reference": {"exclude": ["chrM"]}}, FROM_TRAINING | {"reference", "accessibility", "targets"}),
+        ({"accessibility": {"smoothing": 50}}, FROM_TRAINING | {"accessibility"}),
+        ({"factors": {"jaspar": "JASPAR2022"}}, FROM_TRAINING | {"factors"}),
+        ({"targets": {"bound_fraction": 0.7}}, FROM_TRAINING | {"targets"}),
+        ({"windows": {"core": 640}}, FROM_TRAINING),
+        ({"training": {"steps": 20}}, FROM_TRAINING),
+        ({"seed": 5}, FROM_TRAINING),
+        ({"prediction": {"fdr": 0.2}}, FROM_TRAINING),
+        ({"prediction": {"batch_size": 4}}, AFTER_TRAINING),
+        ({"prediction": {"shards": 3}}, AFTER_TRAINING),
+        ({"prediction": {"factors": ["SIM3"]}}, {"render"}),
+        ({"mirror": "elsewhere"}, set()),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_a_changed_setting_reruns_what_depends_on_it(finished, overlay, setting, steps):
+    run = finished.dry_run(config=["config/mini.yaml", overlay(setting)])
+    assert run.steps == steps and run.nothing_to_do == (not steps)
+
+
+def test_a_changed_accessibility_gives_another_model(again, overlay):
+    # The state that the finished training left must not be taken for a training that is half done.
+    model = again.path / "results/mini/model/model.safetensors"
+    before = model.read_bytes()
+    smooth = overlay({"accessibility": {"smoothing": 20}})
+    again.snakemake("--cores", "2", "results/mini/model", config=["config/mini.yaml", smooth])
+    assert model.read_bytes() != before
+
+
+# --- killed -------------------------------------------------------------------------------------------------
+
+
+def steps_trained(folder: Path) -> int:
+    """Steps of the state that an unfinished training keeps; 0 if there is none."""
+    path = folder / "results/mini/training/state/training.safetensors"
+    if not path.exists():
+        return 0
+    with safe_open(path, "numpy") as state:
+        return json.loads(state.metadata()["state"])["step"]
+
+
+def training_is_half_done(folder: Path) -> bool:
+    return steps_trained(folder) > 0
+
+
+def is_embedding(folder: Path) -> bool:
+    return any(folder.glob("results/mini/genome_embedding/shards/.*.tmp.npy"))
+
+
+def is_rendering(folder: Path) -> bool:
+    return any(folder.glob("results/mini/tracks/.*.tmp"))
+
+
+def test_killed_in_training_embedding_and_rendering_it_ends_in_the_same_bytes(finished, mini):
+    mini.kill_when(training_is_half_done)
+    assert 0 < steps_trained(mini.path) < 16 and not (mini.path / "results/mini/model").exists()
+
+    mini.snakemake("--unlock")
+    mini.kill_when(is_embedding)
+    assert (mini.path / "results/mini/model").is_dir()
+    assert not (mini.path / "results/mini/genome_embedding/shards/1.npy").exists()
+
+    mini.snakemake("--unlock")
+    mini.kill_when(is_rendering)
+    assert not all((mini.path / "results/mini/tracks" / cell_type).exists() for cell_type in CELL_TYPES)
+
+    mini.snakemake("--unlock")
+    mini.snakemake("--cores", "2")
+    assert results(mini.path) == results(finished.path)
+    assert mini.dry_run().nothing_to_do
+
+
+def test_killed_in_a_download_it_goes_on_from_there(mini, range_server):
+    genome = random.Random(1).randbytes(600_000)
+    (mini.path / "mirror/example.org/genome.fa.gz").write_bytes(genome)
+    config = mini.path / "config/mini.yaml"
+    values = yaml.safe_load(config.read_text()) | {"mirror": range_server.url}
+    values["reference"]["fasta"]["sha256"] = hashlib.sha256(genome).hexdigest()
+    config.write_text(yaml.safe_dump(values))
+    target = "resources/downloads/example.org/genome.fa.gz"
+    part = mini.path / f"{target}.part"
+
+    range_server.folder = mini.path / "mirror"
+    range_server.bytes_per_second = 200_000
+    mini.kill_when(lambda _: part.exists() and part.stat().st_size > 0, target)
+    had = part.stat().st_size
+    assert 0 < had < len(genome) and not (mini.path / target).exists()
+
+    range_server.bytes_per_second = None
+    mini.snakemake("--unlock")
+    mini.snakemake("--cores", "1", target)
+    assert (mini.path / target).read_bytes() == genome
+    assert range_server.requests[-1][1:] == (f"bytes={had}-", 206)
+
+
+def test_a_file_that_is_there_is_not_downloaded_again(again):
+    # One more file in the batch makes Snakemake run the download again; what is whole and verified stays.
+    kept = again.path / "resources/downloads/example.org/SIM1.CT1.narrowPeak"
+    before = (kept.read_bytes(), kept.stat().st_ino)
+    mirror = again.path / "mirror/example.org"
+    (mirror / "SIM2.CT1.narrowPeak").write_bytes((again.path / "world/SIM2.CT1.narrowPeak").read_bytes())
+    (mirror / "SIM1.CT1.narrowPeak").unlink()
+    checksum = hashlib.sha256((mirror / "SIM2.CT1.narrowPeak").read_bytes()).hexdigest()
+    changed(
+        again.path / "config/experiments.tsv",
+        "world/SIM2.CT1.narrowPeak\t",
+        f"https://example.org/SIM2.CT1.narrowPeak\t{checksum}",
+    )
+    added = "resources/downloads/example.org/SIM2.CT1.narrowPeak"
+    assert again.snakemake("--cores", "1", added).steps == {"download_peaks_1"}
+    assert (again.path / added).is_file()
+    assert (kept.read_bytes(), kept.stat().st_ino) == before

@@ -1,0 +1,43 @@
+"""The real yeast data, from published files to 70 tracks, as the README says. Long: run with -m slow."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pyBigWig
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ["config/yeast/config.yaml", "config/yeast/mirror.yaml"]
+BASELINES = ["motif max", "accessibility", "motif x accessibility"]
+LONGEST = 3 * 3600
+
+
+def run_yeast(project) -> str:
+    return project.snakemake("--cores", "all", config=CONFIGS, timeout=LONGEST).output
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as handle:
+        return list(csv.DictReader(handle, delimiter="\t"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (ROOT.parent / "shared/data/mirror").is_dir(), reason="the mirror ../shared/data/mirror is not there"
+)
+def test_yeast_from_published_files_to_tracks_that_beat_the_baselines(project):
+    print(run_yeast(project))
+    results = project.path / "results/yeast"
+    factors = [row["factor"] for row in rows(results / "evaluation/metrics.tsv") if row["predictor"] == "tfbind"]
+    tracks = results / "tracks/yeast_YPD"
+    assert len(set(factors)) == 70
+    for factor in factors:
+        assert (tracks / f"{factor}.narrowPeak").is_file()
+        with pyBigWig.open(str(tracks / f"{factor}.bw")) as track:
+            assert len(track.chroms()) == 17
+            assert 0 < track.header()["maxVal"] <= 1
+    ratios = {row["predictor"]: float(row["ratio"]) for row in rows(results / "evaluation/summary.tsv")}
+    assert all(ratios[baseline] >= 1.5 for baseline in BASELINES), ratios
+    assert "Nothing to be done" in run_yeast(project)
