@@ -46,7 +46,8 @@ def train_model(
     Raises
     ------
     InputError
-        If the targets are of another genome, resolution or table than the rest; as `make_split` and `Trainer`.
+        If the targets are of another genome, resolution or table than the rest, or a motif panel is asked for
+        without motifs; as `make_split` and `Trainer`.
     """
     _require_fitting(targets, reference, config, cell_types)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -56,6 +57,12 @@ def train_model(
     trained = sorted({targets.experiments[column]["factor"] for column in split.experiments})
     factors = factor_batch(factor_set, trained)
     pairs = _pairs(targets, trained, cell_types)
+    if config.model.motif_panel and not factors.has_motif.any():
+        raise InputError(
+            "no factor to train on has a motif, of which a motif panel is made",
+            key="model.motif_panel",
+            mend="give motifs in factors.tsv, or set model.motif_panel to 0",
+        )
     with seeded(config.seed):
         model = BindingModel(
             config.model,
