@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfbind.model.data import BOUND, LEFT_OUT, N_CODE, GenomeData
+from tfbind.training.sampling import Draw, WindowSampler
+
+BIN, BINS = 4, 5
+
+
+def genome(sizes: dict[str, int], bound: dict[str, list[tuple[int, int]]], experiments: int = 2) -> GenomeData:
+    """Bases at random; accessibility and labels say where a bin lies."""
+    rng = np.random.default_rng(0)
+    codes, accessibility, labels = {}, {}, {}
+    for chrom, bins in sizes.items():
+        codes[chrom] = rng.integers(0, 4, bins * BIN).astype(np.uint8)
+        accessibility[chrom] = np.arange(1, bins + 1, dtype=np.float32)[:, None]
+        labels[chrom] = np.zeros((bins, experiments), dtype=np.uint8)
+        for bin, experiment in bound.get(chrom, []):
+            labels[chrom][bin, experiment] = BOUND
+    return GenomeData(BIN, codes, accessibility, np.array([True]), labels)
+
+
+PLACES = {"one": [(0, 0), (3, 0), (19, 0), (7, 1)], "two": [(5, 1)], "held": [(2, 0)]}
+
+
+@pytest.fixture
+def data() -> GenomeData:
+    return genome({"one": 20, "two": 7, "held": 9}, PLACES)
+
+
+def sampler(data, peak_fraction=0.5, experiments=(0, 1), seed=3, chromosomes=("one", "two")):
+    return WindowSampler(data, chromosomes, experiments, bins=BINS, peak_fraction=peak_fraction, seed=seed)
+
+
+def drawn(found: WindowSampler, count: int) -> list[Draw]:
+    return [draw for step in range(count // 50) for draw in found.draw(step, 50)]
+
+
+def covered(draws: list[Draw], data: GenomeData) -> dict[str, np.ndarray]:
+    """How often each bin was seen, by the weights of the windows."""
+    seen = {chrom: np.zeros(data.bins(chrom)) for chrom in data.codes}
+    for draw in draws:
+        low, high = max(draw.first, 0), min(draw.first + BINS, data.bins(draw.chrom))
+        assert low < high, "a window covers at least a bin of its chromosome"
+        seen[draw.chrom][low:high] += draw.weight
+    return seen
+
+
+@pytest.mark.parametrize("peak_fraction", [0.0, 0.5, 0.9])
+def test_weighted_windows_see_every_bin_equally_often(data, peak_fraction):
+    seen = covered(drawn(sampler(data, peak_fraction), 40_000), data)
+    everywhere = np.concatenate([seen["one"], seen["two"]])
+    # 27 bins, 35 starts: each bin is in 5 of 35 windows.
+    np.testing.assert_allclose(everywhere / 40_000, BINS / 35, rtol=0.12)
+    assert not seen["held"].any()
+
+
+def exact_density(found: WindowSampler, data: GenomeData, experiments) -> dict[tuple[str, int], float]:
+    """Probability of each window, enumerated: (chromosome, first bin) -> probability."""
+    chroms = found.chromosomes
+    starts = [(chrom, first) for chrom in chroms for first in range(1 - BINS, data.bins(chrom))]
+    probability = dict.fromkeys(starts, (1 - found.peak_fraction) / len(starts))
+    bound = [
+        [(chrom, bin) for chrom in chroms for bin in np.flatnonzero(data.labels[chrom][:, e] == BOUND)]
+        for e in experiments
+    ]
+    bound = [places for places in bound if places]
+    for places in bound:
+        for chrom, bin in places:
+            for shift in range(BINS):
+                share = found.peak_fraction / (len(bound) * len(places) * BINS)
+                probability[chrom, bin - shift] += share
+    return probability
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 2)), max_size=8),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=4),
+    st.sampled_from([0.0, 0.3, 0.99]),
+)
+def test_weights_undo_the_preference_for_peaks_exactly(first, second, peak_fraction):
+    data = genome({"one": 9, "two": 3}, {"one": first, "two": second}, experiments=3)
+    found = sampler(data, peak_fraction, experiments=(0, 2))
+    probability = exact_density(found, data, (0, 2))
+    assert sum(probability.values()) == pytest.approx(1)
+    for draw in drawn(found, 100):
+        expected = 1 / len(probability) / probability[draw.chrom, draw.first]
+        assert draw.weight == pytest.approx(expected, rel=1e-9)
+
+
+def test_windows_around_peaks_hold_peaks_at_every_place(data):
+    draws = drawn(sampler(data, peak_fraction=1.0), 3000)
+    places = {chrom: {bin for bin, _ in bound} for chrom, bound in PLACES.items()}
+    offsets = {}
+    for draw in draws:
+        inside = [bin - draw.first for bin in places[draw.chrom] if 0 <= bin - draw.first < BINS]
+        assert inside
+        if draw.chrom == "two":
+            offsets[inside[0]] = offsets.get(inside[0], 0) + 1
+    assert sorted(offsets) == list(range(BINS))
+    assert max(offsets.values()) < 2 * min(offsets.values())
+    assert sum(offsets.values()) / 3000 == pytest.approx(0.25, abs=0.05), "each experiment counts alike"
+
+
+def test_every_window_can_be_drawn_and_both_strands(data):
+    for peak_fraction in (0.0, 0.5):
+        draws = drawn(sampler(data, peak_fraction), 5000)
+        assert {(draw.chrom, draw.first) for draw in draws} == {
+            (chrom, first) for chrom, bins in (("one", 20), ("two", 7)) for first in range(1 - BINS, bins)
+        }
+        assert np.mean([draw.flipped for draw in draws]) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("peak_fraction", [0.0, 0.7, 1.0])
+def test_without_peaks_windows_are_uniform(peak_fraction):
+    data = genome({"one": 20, "two": 7}, {})
+    assert {draw.weight for draw in drawn(sampler(data, peak_fraction), 200)} == {1.0}
+
+
+def test_an_experiment_without_peaks_does_not_disturb_the_others(data):
+    empty = replace(data, labels={c: np.pad(v, ((0, 0), (0, 1))) for c, v in data.labels.items()})
+    assert sampler(empty, experiments=(0, 1, 2)).draw(0, 20) == sampler(data).draw(0, 20)
+
+
+def test_only_peaks_of_experiments_that_are_used_attract(data):
+    draws = drawn(sampler(data, 1.0, experiments=(1,)), 500)
+    assert all(
+        any(draw.first <= bin < draw.first + BINS for bin, e in PLACES[draw.chrom] if e == 1) for draw in draws
+    )
+
+
+def test_a_step_draws_the_same_whenever_it_is_drawn(data):
+    steps = [sampler(data).draw(step, 4) for step in range(20)]
+    again = sampler(data)
+    for step in (13, 2, 19, 2):
+        assert again.draw(step, 4) == steps[step]
+    assert len({tuple(draws) for draws in steps}) == 20
+    assert sampler(data, seed=4).draw(2, 4) != steps[2]
+    one, two = sampler(data).batch(7, 3), sampler(data).batch(7, 3)
+    for name in ("codes", "accessibility", "labels", "weights"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_bases_signal_and_labels_of_a_window_belong_together_flipped_or_not(data):
+    """What a window holds is looked for in the genome: labels follow from the bases, as signal does."""
+    found = sampler(data)
+    flipped = set()
+    for step in range(30):
+        batch, draws = found.batch(step, 4), found.draw(step, 4)
+        assert batch.codes.shape == (4, BINS * BIN)
+        assert batch.accessibility.shape == (4, BINS, 1)
+        assert batch.labels.shape == (4, BINS, 2)
+        assert batch.weights.dtype == np.float32
+        for row, draw in enumerate(draws):
+            flipped.add(draw.flipped)
+            bases = batch.codes[row].reshape(BINS, BIN)
+            for bin in range(BINS):
+                where = int(batch.accessibility[row, bin, 0]) - 1
+                if where < 0:
+                    assert (bases[bin] == N_CODE).all()
+                    assert (batch.labels[row, bin] == LEFT_OUT).all()
+                    continue
+                truth = data.codes[draw.chrom][where * BIN : (where + 1) * BIN]
+                expected = 3 - truth[::-1] if draw.flipped else truth
+                np.testing.assert_array_equal(bases[bin], expected)
+                np.testing.assert_array_equal(batch.labels[row, bin], data.labels[draw.chrom][where])
+            order = np.diff(batch.accessibility[row, batch.accessibility[row, :, 0] > 0, 0])
+            assert (order == (-1 if draw.flipped else 1)).all()
+    assert flipped == {True, False}
+
+
+def test_a_window_longer_than_its_chromosome_is_padded(data):
+    draws = [(step, draw) for step in range(60) for draw in sampler(data, 0.0).draw(step, 1) if draw.first < 0]
+    step, draw = draws[0]
+    batch = sampler(data, 0.0).batch(step, 1)
+    outside = -draw.first
+    padding = batch.labels[0, -outside:] if draw.flipped else batch.labels[0, :outside]
+    assert (padding == LEFT_OUT).all()
+    tiny = genome({"one": 2}, {"one": [(1, 0)]})
+    assert WindowSampler(tiny, ["one"], [0], bins=BINS, peak_fraction=0.5, seed=0).batch(0, 8).codes.shape == (
+        8,
+        20,
+    )
