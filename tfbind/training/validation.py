@@ -27,8 +27,10 @@ class Validator:
 
     def __init__(self, data: GenomeData, split: Split, windows: WindowSettings, *, precision: str) -> None:
         self.data, self.split, self.precision = data, split, precision
-        sizes = {chrom: len(data.codes[chrom]) for chrom in split.validation}
-        self.windows = tile(sizes, length=windows.length, core=windows.core, bin=windows.bin)
+        # Tiled as the whole genome is, so that a validation chromosome may be shorter than a window.
+        sizes = {chrom: len(codes) for chrom, codes in data.codes.items()}
+        tiled = tile(sizes, length=windows.length, core=windows.core, bin=windows.bin)
+        self.windows = [window for window in tiled if window.chrom in split.validation]
 
     def predict(self, model: BindingModel, factors: FactorBatch, pairs: Tensor) -> np.ndarray:
         """Logits of all validation bins, float32 (bins, training experiments)."""
