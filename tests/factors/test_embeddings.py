@@ -87,9 +87,7 @@ def test_damaged_cache_file_is_named(tmp_path, damage):
     path.write_bytes(
         whole[:-7] if damage == "truncated" else (tmp_path / f"{keys['b']}.safetensors").read_bytes()
     )
-    with pytest.raises(
-        InputError, match=rf"{path.name}: this cached embedding is damaged(?s:.*)mend: delete it"
-    ):
+    with pytest.raises(InputError, match=rf"{path.name}: this cached embedding is damaged(?s:.*)mend: delete it"):
         embed_proteins({"a": "MKV"}, embedder, tmp_path)
     path.unlink()
     embed_proteins({"a": "MKV"}, embedder, tmp_path)

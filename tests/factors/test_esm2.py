@@ -93,9 +93,7 @@ def test_long_protein_in_pieces(checkpoint):
     np.testing.assert_allclose(embedded[20:32], pieces[1][4:16], atol=1e-5)
     np.testing.assert_allclose(embedded[36:], pieces[2][4:], atol=1e-5)
     share = np.arange(1, 5)[:, None] / 5
-    np.testing.assert_allclose(
-        embedded[16:20], pieces[0][16:] * (1 - share) + pieces[1][:4] * share, atol=1e-5
-    )
+    np.testing.assert_allclose(embedded[16:20], pieces[0][16:] * (1 - share) + pieces[1][:4] * share, atol=1e-5)
 
 
 def test_a_protein_as_long_as_a_piece_is_whole(checkpoint):
@@ -134,6 +132,13 @@ def test_real_protein(yeast, checkpoint):
     assert np.isfinite(embedded).all()
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there(checkpoint, device):
+    with pytest.raises(InputError, match=f"cannot run on the device '{device}'") as caught:
+        Esm2Embedder(checkpoint=checkpoint, device=device).embed(["MKRR"])
+    assert caught.value.key == "factors.esm2.device" and "cpu" in caught.value.mend
+
+
 def test_version_tells_weights_layer_and_pieces(checkpoint, tmp_path):
     other = write_checkpoint(tmp_path, "esm2_tiny")
     state = torch.load(other, weights_only=False)
@@ -149,9 +154,7 @@ def test_version_tells_weights_layer_and_pieces(checkpoint, tmp_path):
     assert len({embedder.version for embedder in embedders}) == len(embedders)
     assert embedders[0].name == "esm2_tiny"
     assert embedders[-1].version.startswith("esm2_t33_650M_UR50D/fair-esm-")
-    assert (
-        Esm2Embedder(checkpoint=checkpoint, device="cpu", tokens_per_batch=1).version == embedders[0].version
-    )
+    assert Esm2Embedder(checkpoint=checkpoint, device="cpu", tokens_per_batch=1).version == embedders[0].version
 
 
 def test_hub_reads_torch_hubs_cache(tmp_path, monkeypatch, checkpoint):

@@ -92,9 +92,7 @@ def test_unknown_factor_lists_near_names(written):
 
 
 def test_a_factor_needs_a_protein_or_a_motif():
-    with pytest.raises(
-        InputError, match=r"factor REB1 has neither a protein sequence nor a motif(?s:.*)mend"
-    ):
+    with pytest.raises(InputError, match=r"factor REB1 has neither a protein sequence nor a motif(?s:.*)mend"):
         FactorInput("REB1", "P21538", None, None)
     with pytest.raises(InputError, match="protein REB1 has '-' at position 1"):
         FactorInput("REB1", None, "-", None)

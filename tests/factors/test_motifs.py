@@ -145,9 +145,7 @@ def test_log_odds_equal_biopython(yeast):
 
     motif = read_meme(yeast / "motifs" / "jaspar2024_yeast.meme")["MA0363.3"]
     counts = {b: list(motif.probabilities[:, i]) for i, b in enumerate("ACGT")}
-    reference = (
-        BiopythonMotif(alphabet="ACGT", counts=counts).counts.normalize(pseudocounts=0.25e-3).log_odds()
-    )
+    reference = BiopythonMotif(alphabet="ACGT", counts=counts).counts.normalize(pseudocounts=0.25e-3).log_odds()
     bits = np.array([reference[b] for b in "ACGT"]).T
     np.testing.assert_allclose(motif.log_odds(), bits * np.log(2), atol=1e-5)
 
@@ -180,9 +178,7 @@ def test_information_is_between_0_and_2_bits(motif):
     assert ((motif.information() > -1e-9) & (motif.information() < 2 + 1e-9)).all()
 
 
-@pytest.mark.parametrize(
-    "matrix", [np.ones((2, 4)), np.full((2, 3), 1 / 3), np.zeros((0, 4)), [[2, -1, 0, 0]]]
-)
+@pytest.mark.parametrize("matrix", [np.ones((2, 4)), np.full((2, 3), 1 / 3), np.zeros((0, 4)), [[2, -1, 0, 0]]])
 def test_a_motif_is_a_matrix_of_probabilities(matrix):
     with pytest.raises(ValueError, match="motif M"):
         Motif("M", "M", matrix)

@@ -124,7 +124,7 @@ class Esm2Embedder:
                 key="factors.esm2.layer",
                 mend=f"give 0 to {model.num_layers}, or nothing for the last",
             )
-        return model.eval().requires_grad_(False).to(self.device), alphabet
+        return _on_device(model.eval().requires_grad_(False), self.device), alphabet
 
     def _embed_batch(self, texts: list[str]) -> list[np.ndarray]:
         import torch
@@ -273,6 +273,17 @@ def _load_hub(name: str):
             f"the weights of {name} could not be fetched or loaded ({_first_line(error)})",
             key="factors.esm2.model",
             mend=_WITHOUT_WEIGHTS,
+        ) from error
+
+
+def _on_device(model, device: str):
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise InputError(
+            f"ESM-2 cannot run on the device '{device}' ({_first_line(error)})",
+            key="factors.esm2.device",
+            mend="give cpu, or a device of this machine that this build of torch can use, such as cuda",
         ) from error
 
 
