@@ -198,9 +198,7 @@ def test_real_fragments(yeast: Reference, mirrored, tmp_path: Path) -> None:
     # A cut's 150 bp reach one bin to either side: counts of cuts in kb-wide stretches must all but agree.
     with gzip.open(source, "rt") as handle:
         rows = [line.split("\t") for line in handle if line.startswith("chrIV\t")]
-    cuts = np.concatenate(
-        [np.array([int(row[1]) for row in rows]), np.array([int(row[2]) - 1 for row in rows])]
-    )
+    cuts = np.concatenate([np.array([int(row[1]) for row in rows]), np.array([int(row[2]) - 1 for row in rows])])
     counts = np.bincount(cuts // 5000, minlength=307)[:300]
     kb = bins["chrIV"][:15_000].reshape(300, 50).mean(1) * summary["scale"] * 5000
     assert np.corrcoef(counts, kb)[0, 1] > 0.99

@@ -25,9 +25,7 @@ def rankings(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     n = draw(st.integers(2, 60))
     labels = np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n)))
     labels[0], labels[-1] = True, False
-    score = draw(
-        st.sampled_from([st.integers(-3, 3).map(float), st.floats(-1e3, 1e3, width=32), st.just(0.5)])
-    )
+    score = draw(st.sampled_from([st.integers(-3, 3).map(float), st.floats(-1e3, 1e3, width=32), st.just(0.5)]))
     return labels, np.array(draw(st.lists(score, min_size=n, max_size=n)))
 
 
@@ -209,6 +207,4 @@ def test_calibration_error_tells_calibrated_from_overconfident_at_low_prevalence
     labels = random.random(truth.size) < truth
     assert expected_calibration_error(labels, truth) < 0.001
     assert expected_calibration_error(labels, np.minimum(3 * truth, 1)) > 0.01
-    assert expected_calibration_error(labels, np.full(truth.size, labels.mean())) == pytest.approx(
-        0, abs=1e-9
-    )
+    assert expected_calibration_error(labels, np.full(truth.size, labels.mean())) == pytest.approx(0, abs=1e-9)

@@ -58,9 +58,7 @@ def test_plots_of_every_size(tmp_path, n_experiments, n_predictors, kinds, top):
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plot.v1.png", "plot.v1.svg"]
     svg = (tmp_path / "plot.v1.svg").read_text()
-    assert (
-        "Yeast, chrIV" in svg and f"of {n_experiments}" in svg and f"n = {n_experiments} experiments" in svg
-    )
+    assert "Yeast, chrIV" in svg and f"of {n_experiments}" in svg and f"n = {n_experiments} experiments" in svg
     for kind in KINDS:
         assert (f"<!-- {kind} (n = {n_experiments // len(kinds)}) -->" in svg) == (kind in kinds)
     for predictor in PREDICTORS:
@@ -86,9 +84,7 @@ def test_the_bytes_depend_on_the_data_alone(tmp_path):
         "from test_plots import make_rows, plot_evaluation\n"
         "plot_evaluation(make_rows(12, 3), sys.argv[1], title='T')\n"
     )
-    subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "b"), str(Path(__file__).parent)], check=True
-    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "b"), str(Path(__file__).parent)], check=True)
     for suffix in (".svg", ".png"):
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
     assert "<dc:date>" not in (tmp_path / "a.svg").read_text()
@@ -132,9 +128,7 @@ HEADER = "step\tloss\tlearning_rate\tvalidation_auprc\n"
 
 @pytest.fixture
 def history(tmp_path):
-    lines = [
-        f"{step}\t{1 / step:.4f}\t0.001\t{step / 1000 if step % 50 == 0 else ''}" for step in range(1, 201)
-    ]
+    lines = [f"{step}\t{1 / step:.4f}\t0.001\t{step / 1000 if step % 50 == 0 else ''}" for step in range(1, 201)]
     path = tmp_path / "history.tsv"
     path.write_text(HEADER + "\n".join(lines) + "\n")
     return path
@@ -154,9 +148,7 @@ def test_history_is_plotted_with_its_best_step(tmp_path, history):
 def test_short_histories_are_plotted(tmp_path, body):
     (tmp_path / "history.tsv").write_text(HEADER + body)
     plot_history(tmp_path / "history.tsv", tmp_path / "plot")
-    assert ("not measured" in (tmp_path / "plot.svg").read_text()) == (
-        "\t\t" in body or body.endswith("\t\n")
-    )
+    assert ("not measured" in (tmp_path / "plot.svg").read_text()) == ("\t\t" in body or body.endswith("\t\n"))
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,7 @@ def test_metrics_are_the_same_bytes_in_any_order(tmp_path, rows):
     lines = (tmp_path / "a.tsv").read_text().splitlines()
     assert lines[0].split("\t") == list(COLUMNS)
     assert (
-        "GATA1.K562\tGATA1\tK562\tunseen factor\ttfbind\t1000\t10\t0.01\t0.123457\t0.9\t0.25\t0.5\t0.004"
-        in lines
+        "GATA1.K562\tGATA1\tK562\tunseen factor\ttfbind\t1000\t10\t0.01\t0.123457\t0.9\t0.25\t0.5\t0.004" in lines
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tsv", "b.tsv"]
 

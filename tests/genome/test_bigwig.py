@@ -51,9 +51,7 @@ def test_any_values_come_back(tmp_path_factory: pytest.TempPathFactory, data, bi
     pool = st.one_of(st.just(0.0), st.floats(-1e6, 1e6, width=32))
     values = np.array(data.draw(st.lists(pool, min_size=count, max_size=count)))
     write_bigwig(path, SIZES, [("chrI", values)], bin, digits=7)
-    np.testing.assert_allclose(
-        read_chromosome_bins(path, NAMES, "chrI", 95, bin), values, rtol=1e-6, atol=1e-30
-    )
+    np.testing.assert_allclose(read_chromosome_bins(path, NAMES, "chrI", 95, bin), values, rtol=1e-6, atol=1e-30)
     bases = np.repeat(values, bin)[:95]
     coarse = [bases[low : low + bin * factor].mean() for low in range(0, 95, bin * factor)]
     found = read_chromosome_bins(path, NAMES, "chrI", 95, bin * factor)
@@ -92,9 +90,7 @@ def test_writing_in_chunks_changes_no_value(tmp_path: Path, monkeypatch: pytest.
     values = np.random.default_rng(0).random(95)
     monkeypatch.setattr("tfbind.genome.bigwig.ENTRIES_AT_ONCE", 10)
     write_bigwig(tmp_path / "x.bw", SIZES, [("chrI", values), ("chrII", values[:40])], 1, digits=8)
-    np.testing.assert_allclose(
-        read_chromosome_bins(tmp_path / "x.bw", NAMES, "chrI", 95, 1), values, rtol=1e-6
-    )
+    np.testing.assert_allclose(read_chromosome_bins(tmp_path / "x.bw", NAMES, "chrI", 95, 1), values, rtol=1e-6)
 
 
 def test_the_same_values_give_the_same_bytes(tmp_path: Path) -> None:
@@ -143,9 +139,7 @@ def test_nan_in_a_bigwig(tmp_path: Path) -> None:
 
 def test_names_and_lengths_of_another_genome(tmp_path: Path) -> None:
     other = entries(tmp_path / "other.bw", {"chr21": 95, "chrUn": 5}, [("chr21", 0, 9, 1.0)])
-    with pytest.raises(
-        InputError, match=r"other.bw: .*the file has: chr21, chrUn; the genome has: chrI, chrII"
-    ):
+    with pytest.raises(InputError, match=r"other.bw: .*the file has: chr21, chrUn; the genome has: chrI, chrII"):
         read_chromosome_bins(other, NAMES, "chrI", 95, 10)
     longer = entries(tmp_path / "longer.bw", {"chrI": 96}, [("chrI", 0, 9, 1.0)])
     with pytest.raises(InputError, match=r"longer.bw: chrI has 96 bp in the file and 95 bp in the genome"):

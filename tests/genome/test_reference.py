@@ -209,9 +209,7 @@ def test_open_what_is_no_reference(tmp_path: Path, write) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(letters=st.text("ACGTNacgtnRY", min_size=1, max_size=200), width=st.integers(1, 70))
-def test_codes_agree_with_the_letters(
-    tmp_path_factory: pytest.TempPathFactory, letters: str, width: int
-) -> None:
+def test_codes_agree_with_the_letters(tmp_path_factory: pytest.TempPathFactory, letters: str, width: int) -> None:
     folder = tmp_path_factory.mktemp("fasta")
     lines = [letters[i : i + width] for i in range(0, len(letters), width)]
     (folder / "genome.fa").write_text(">a\n" + "\n".join(lines) + "\n")
