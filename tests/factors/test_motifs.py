@@ -158,26 +158,6 @@ def test_log_odds_refuses_what_is_not_finite(settings):
         Motif("M", "M", np.full((2, 4), 0.25)).log_odds(**settings)
 
 
-@given(motifs())
-def test_reverse_complement_scores_the_other_strand(motif):
-    back = motif.reverse_complement()
-    np.testing.assert_array_equal(back.reverse_complement().probabilities, motif.probabilities)
-    word = np.arange(len(motif)) % 4
-    here = motif.log_odds()[np.arange(len(motif)), word].sum()
-    there = back.log_odds()[np.arange(len(motif)), (3 - word)[::-1]].sum()
-    np.testing.assert_allclose(here, there, rtol=1e-5, atol=1e-4)
-
-
-def test_information():
-    motif = Motif("M", "M", np.array([[1, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0]]))
-    np.testing.assert_allclose(motif.information(), [2, 0, 1])
-
-
-@given(motifs())
-def test_information_is_between_0_and_2_bits(motif):
-    assert ((motif.information() > -1e-9) & (motif.information() < 2 + 1e-9)).all()
-
-
 @pytest.mark.parametrize("matrix", [np.ones((2, 4)), np.full((2, 3), 1 / 3), np.zeros((0, 4)), [[2, -1, 0, 0]]])
 def test_a_motif_is_a_matrix_of_probabilities(matrix):
     with pytest.raises(ValueError, match="motif M"):

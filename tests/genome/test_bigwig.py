@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfbind.core.errors import InputError
-from tfbind.genome.bigwig import bigwig_intervals, read_bins, read_chromosome_bins, round_digits, write_bigwig
+from tfbind.genome.bigwig import bigwig_intervals, read_chromosome_bins, round_digits, write_bigwig
 from tfbind.genome.names import ChromosomeNames
 
 SIZES = {"chrI": 95, "chrII": 40, "chrIII": 20}
@@ -56,18 +56,6 @@ def test_any_values_come_back(tmp_path_factory: pytest.TempPathFactory, data, bi
     coarse = [bases[low : low + bin * factor].mean() for low in range(0, 95, bin * factor)]
     found = read_chromosome_bins(path, NAMES, "chrI", 95, bin * factor)
     np.testing.assert_allclose(found, coarse, rtol=1e-4, atol=1e-6 * max(1, np.abs(values).max()))
-
-
-def test_windows_agree_with_the_chromosome(tmp_path: Path) -> None:
-    path = tmp_path / "x.bw"
-    write_bigwig(path, SIZES, [("chrI", np.arange(10.0))], 10)
-    whole = read_chromosome_bins(path, NAMES, "chrI", 95, 5)
-    assert read_bins(path, NAMES, SIZES, "chrI", 15, 45, 5).tolist() == whole[3:9].tolist()
-    assert read_bins(path, NAMES, SIZES, "chrI", -10, 20, 5).tolist() == [0, 0, *whole[:4].tolist()]
-    assert read_bins(path, NAMES, SIZES, "chrI", 80, 120, 10).tolist() == [8, 9, 0, 0]
-    assert read_bins(path, NAMES, SIZES, "chrI", 200, 220, 10).tolist() == [0, 0]
-    with pytest.raises(ValueError, match="number of bins"):
-        read_bins(path, NAMES, SIZES, "chrI", 0, 12, 5)
 
 
 def test_bases_without_a_value_count_as_0(tmp_path: Path) -> None:
@@ -132,9 +120,6 @@ def test_nan_in_a_bigwig(tmp_path: Path) -> None:
     path = entries(tmp_path / "x.bw", SIZES, [("chrI", 0, 10, 1.0), ("chrI", 10, 20, float("nan"))])
     with pytest.raises(InputError, match=r"x.bw: value nan at chrI:10 is not a finite number"):
         read_chromosome_bins(path, NAMES, "chrI", 95, 10)
-    with pytest.raises(InputError, match="value nan at chrI:10"):
-        read_bins(path, NAMES, SIZES, "chrI", 10, 30, 10)
-    assert read_bins(path, NAMES, SIZES, "chrI", 0, 10, 10).tolist() == [1]
 
 
 def test_names_and_lengths_of_another_genome(tmp_path: Path) -> None:

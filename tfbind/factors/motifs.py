@@ -84,18 +84,6 @@ class Motif:
         smoothed = (self.probabilities + pseudocount * q) / (1 + pseudocount)
         return np.log(smoothed / q).astype(np.float32)
 
-    def reverse_complement(self) -> Motif:
-        """The same motif read on the other strand."""
-        return Motif(self.identifier, self.name, self.probabilities[::-1, ::-1])
-
-    def information(self) -> np.ndarray:
-        """Information content of each position in bits, (w,) float64 from 0 to 2: 2 + sum_b p log2 p.
-
-        Schneider and Stephens, Nucleic Acids Res. 18:6097 (1990), without the small-sample correction.
-        """
-        p = self.probabilities
-        return 2 + np.sum(p * np.log2(np.where(p > 0, p, 1)), axis=1)
-
 
 def read_meme(path: str | Path) -> dict[str, Motif]:
     """Read the motifs of a MEME file (minimal format, version 4 or 5, DNA), plain or gzipped.

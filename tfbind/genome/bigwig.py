@@ -11,7 +11,7 @@ import numpy as np
 
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
-from tfbind.genome.intervals import bin_count, bin_edges, mean_per_bin
+from tfbind.genome.intervals import bin_count, mean_per_bin
 from tfbind.genome.names import ALIASES_MEND, ChromosomeNames, listed
 
 MAGIC = (bytes.fromhex("26fc8f88"), bytes.fromhex("888ffc26"))
@@ -154,9 +154,9 @@ def bigwig_chromosomes(handle: Any, path: str | Path, names: ChromosomeNames) ->
 
 
 def bigwig_intervals(
-    path: str | Path, names: ChromosomeNames, chrom: str, size: int, start: int = 0, end: int | None = None
+    path: str | Path, names: ChromosomeNames, chrom: str, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The entries of a bigWig over [start, end) of a chromosome, clipped to it.
+    """The entries of a bigWig on a chromosome.
 
     Returns
     -------
@@ -171,14 +171,13 @@ def bigwig_intervals(
         NaN or infinity in the file, no chromosome that resolves, a chromosome whose length differs from the
         genome's, overlapping entries, no bigWig or a damaged one.
     """
-    end = size if end is None else end
     with open_bigwig(path) as handle:
         theirs = bigwig_chromosomes(handle, path, names).get(chrom)
         if theirs is None:
             parts = [np.zeros((0, 3))]
         else:
             _check_length(handle.chroms(theirs), path, chrom, size)
-            parts = [_entries(handle, path, theirs, low, min(low + SPAN, end)) for low in range(start, end, SPAN)]
+            parts = [_entries(handle, path, theirs, low, min(low + SPAN, size)) for low in range(0, size, SPAN)]
     table = np.concatenate([np.zeros((0, 3)), *parts])
     starts, ends = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
     if len(wrong := np.flatnonzero(~np.isfinite(table[:, 2]))):
@@ -197,32 +196,6 @@ def read_chromosome_bins(path: str | Path, names: ChromosomeNames, chrom: str, s
     The last bin's mean is over the bp it has. Errors as `bigwig_intervals`.
     """
     return mean_per_bin(*bigwig_intervals(path, names, chrom, size), size, bin).astype(np.float32)
-
-
-def read_bins(
-    path: str | Path,
-    names: ChromosomeNames,
-    sizes: Mapping[str, int],
-    chrom: str,
-    start: int,
-    end: int,
-    bin: int,
-) -> np.ndarray:
-    """Mean per bin over [start, end): float32 ((end - start) / bin,); bases without a value count as 0.
-
-    The region may reach over the chromosome's ends: a bin's mean is over its bp inside, 0 where it has none.
-    Errors as `bigwig_intervals`; a ValueError where the region is not whole bins.
-    """
-    if end < start or (end - start) % bin:
-        raise ValueError(f"[{start}, {end}) is not a number of bins of {bin} bp")
-    size = sizes[chrom]
-    low, high = max(start, 0), min(end, size)
-    if high <= low:
-        return np.zeros((end - start) // bin, dtype=np.float32)
-    starts, ends, values = bigwig_intervals(path, names, chrom, size, low, high)
-    total = mean_per_bin(starts - start, ends - start, values, end - start, bin) * bin
-    inside = np.diff(np.clip(bin_edges(end - start, bin) + start, 0, size))
-    return (total / np.maximum(inside, 1)).astype(np.float32)
 
 
 def _entries(handle: Any, path: str | Path, chrom: str, start: int, end: int) -> np.ndarray:

@@ -85,14 +85,6 @@ class ChromosomeNames:
         candidates = self._by_key.get(self._key(name), [])
         return candidates[0] if len(candidates) == 1 else None
 
-    def require(self, name: str, file: str | Path | None = None, row: int | None = None) -> str:
-        """The genome's name for `name`, or an InputError that lists the genome's names."""
-        resolved = self.resolve(name)
-        if resolved is None:
-            problem = f"no chromosome of the genome is called '{name}'; the genome has: {listed(self.names)}"
-            raise InputError(problem, file=file, row=row, mend=ALIASES_MEND)
-        return resolved
-
     def require_all(self, found: Iterable[str], file: str | Path | None = None) -> dict[str, str]:
         """Every name in `found` -> the genome's name, or an InputError that lists both sides."""
         resolved = {name: self.resolve(name) for name in found}
