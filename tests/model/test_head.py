@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from tfbind.config import ModelSettings
-from tfbind.model.head import FactorBatch
+from tfbind.model.head import ACCESSIBILITY_REACH, FactorBatch
 
 BINS, CELLS = 10, 3
 
@@ -221,3 +221,14 @@ def test_gradients_reach_every_part(make_model, world):
         if parameter.grad is None or not torch.isfinite(parameter.grad).all() or not parameter.grad.any()
     ]
     assert not silent
+
+
+def test_accessibility_around_a_window_reaches_its_edges_and_no_further(make_model, world):
+    """With enough of it around, the edges of a window see what they would see in a longer stretch."""
+    model = make_model()
+    around = torch.rand(2, BINS + 2 * (ACCESSIBILITY_REACH + 5), CELLS)
+    enough = around[:, 5:-5]
+    close(predict(model, world, accessibility=enough), predict(model, world, accessibility=around))
+    differ(predict(model, world, accessibility=enough), predict(model, world, accessibility=enough[:, 6:-6]))
+    with pytest.raises(ValueError, match="evenly"):
+        predict(model, world, accessibility=enough[:, 1:])

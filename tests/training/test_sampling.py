@@ -188,3 +188,16 @@ def test_a_window_longer_than_its_chromosome_is_padded(data):
         8,
         20,
     )
+
+
+def test_accessibility_is_read_around_a_window_too_flipped_with_it(data):
+    settings = {"bins": BINS, "peak_fraction": 0.0, "seed": 1}
+    chromosomes = list(data.codes)
+    plain = WindowSampler(data, chromosomes, [0, 1], **settings)
+    wide = WindowSampler(data, chromosomes, [0, 1], **settings, context_bins=3)
+    for step in range(20):
+        narrow, around = plain.batch(step, 4), wide.batch(step, 4)
+        np.testing.assert_array_equal(around.accessibility[:, 3:-3], narrow.accessibility)
+        for row, draw in enumerate(wide.draw(step, 4)):
+            signal = data.window_accessibility(draw.chrom, draw.first - 3, BINS + 6)
+            np.testing.assert_array_equal(around.accessibility[row], signal[::-1] if draw.flipped else signal)

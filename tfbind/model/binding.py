@@ -99,7 +99,8 @@ class BindingModel(nn.Module):
         factors
             T factors.
         accessibility
-            Mean accessibility per bin, (windows, bins, C cell types), genome mean 1.
+            Mean accessibility per bin, (windows, bins, C cell types), genome mean 1; of more bins than those of
+            the windows, if equally many on either side are given to look at.
         has_track
             bool (C,).
         pairs

@@ -100,6 +100,10 @@ class MotifMatch:
     read: Tensor
 
 
+# Bins on either side of a bin that the accessibility tower looks at: 4 near, and 2 x 4 of what is near them.
+ACCESSIBILITY_REACH = 12
+
+
 class AccessibilityTower(nn.Module):
     """A(i, c): a small convolution over log accessibility around the bin; a learnt token without a track."""
 
@@ -216,8 +220,16 @@ class FactoredHead(nn.Module):
         return self.to_v(factors.summary), met, bias
 
     def context_side(self, tokens: Tensor, accessibility: Tensor, has_track: Tensor) -> Tensor:
-        """U and e: (windows, bins, cells, rank + 17)."""
-        open_ = self.accessibility(accessibility, has_track)
+        """U and e: (windows, bins, cells, rank + 17).
+
+        Accessibility may cover more bins than the tokens, equally many on either side: what lies around them.
+        """
+        margin, odd = divmod(accessibility.shape[1] - tokens.shape[1], 2)
+        if margin < 0 or odd:
+            raise ValueError(
+                f"accessibility of {accessibility.shape[1]} bins is not even around {tokens.shape[1]} bins"
+            )
+        open_ = self.accessibility(accessibility, has_track)[:, margin : margin + tokens.shape[1]]
         dna = self.dna(tokens).unsqueeze(2)
         wide = tokens.unsqueeze(2).expand(-1, -1, open_.shape[2], -1)
         return self.to_u(torch.cat([open_ * dna, open_, wide], -1))

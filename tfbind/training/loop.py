@@ -26,7 +26,7 @@ from tfbind.core.progress import Progress
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, GenomeData
 from tfbind.model.factor_encoder import motif_reading_loss
-from tfbind.model.head import FactorBatch
+from tfbind.model.head import ACCESSIBILITY_REACH, FactorBatch
 from tfbind.training.losses import binding_loss, experiment_weights
 from tfbind.training.sampling import WindowSampler
 from tfbind.training.splits import Split
@@ -126,6 +126,8 @@ class Trainer:
             bins=windows.length // windows.bin,
             peak_fraction=settings.peak_fraction,
             seed=seed,
+            # As in prediction: the edges of a window are not where accessibility ends.
+            context_bins=ACCESSIBILITY_REACH,
         )
         self.validator = Validator(data, split, windows, precision=settings.precision)
         self.optimizer = torch.optim.AdamW(

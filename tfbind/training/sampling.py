@@ -27,7 +27,7 @@ class Batch:
     Attributes
     ----------
     codes : uint8 (windows, bp)
-    accessibility : float32 (windows, bins, cell types)
+    accessibility : float32 (windows, context bins + bins + context bins, cell types)
     labels : uint8 (windows, bins, experiments)
     weights : float32 (windows,)
     """
@@ -58,6 +58,8 @@ class WindowSampler:
         Columns of the labels that count.
     bins
         Bins of a window.
+    context_bins
+        Bins on either side of a window of which accessibility is read, too.
     """
 
     def __init__(
@@ -69,8 +71,9 @@ class WindowSampler:
         bins: int,
         peak_fraction: float,
         seed: int,
+        context_bins: int = 0,
     ) -> None:
-        self.data, self.bins, self.seed = data, bins, seed
+        self.data, self.bins, self.seed, self.context_bins = data, bins, seed, context_bins
         self.chromosomes = list(chromosomes)
         counts = np.array([data.bins(chrom) + bins - 1 for chrom in self.chromosomes])
         self.ends = np.cumsum(counts)
@@ -122,7 +125,9 @@ class WindowSampler:
         for draw in draws:
             where = (draw.chrom, draw.first, self.bins)
             dna = self.data.window_codes(*where)
-            signal = self.data.window_accessibility(*where)
+            signal = self.data.window_accessibility(
+                draw.chrom, draw.first - self.context_bins, self.bins + 2 * self.context_bins
+            )
             truth = self.data.window_labels(*where)
             if draw.flipped:
                 dna, signal, truth = reverse_complement(dna), signal[::-1], truth[::-1]
