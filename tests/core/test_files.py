@@ -108,10 +108,48 @@ def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path):
     ) as process:
         assert process.stdout.readline() == b"written\n"
         process.send_signal(signal.SIGKILL)
-    assert not final.exists()
+    assert not final.exists() and len(names(tmp_path)) == 1
     with atomic_path(final) as temporary:
         temporary.write_text("whole")
     assert final.read_text() == "whole"
+    assert names(tmp_path) == ["file.txt"], "the next writer clears away what the killed one left"
+
+
+def test_what_a_killed_writer_left_of_a_folder_is_cleared_away(tmp_path):
+    script = (
+        "import os, signal, sys\n"
+        "from tfbind.core.files import atomic_dir\n"
+        "with atomic_dir(sys.argv[1]) as temporary:\n"
+        "    (temporary / 'half').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    subprocess.run([sys.executable, "-c", script, tmp_path / "out"], env=environment, check=False)
+    assert len(names(tmp_path)) == 1 and not (tmp_path / "out").exists()
+    with atomic_dir(tmp_path / "out") as first, atomic_path(tmp_path / "out.txt") as other:
+        other.write_text("1")
+        (first / "whole").write_text("whole")
+        assert len(names(tmp_path)) == 2
+    assert names(tmp_path) == ["out", "out.txt"]
+
+
+def test_what_a_living_writer_writes_stays(tmp_path):
+    script = (
+        "import sys\n"
+        "from tfbind.core.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('theirs'); print('written', flush=True); sys.stdin.read()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    final = tmp_path / "file.txt"
+    command = [sys.executable, "-c", script, final]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        assert process.stdout.readline() == b"written\n"
+        with atomic_path(final) as temporary:
+            temporary.write_text("ours")
+        assert final.read_text() == "ours"
+        process.stdin.close()
+    assert process.returncode == 0 and final.read_text() == "theirs"
 
 
 def test_json_comes_back_and_equal_values_are_equal_bytes(tmp_path):

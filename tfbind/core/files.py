@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# Part of temporary names: on a shared file system, a number of a process says nothing of another machine's.
+_WRITER = socket.gethostname()
 
 
 @contextmanager
@@ -20,7 +25,8 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     """
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.stem}.{os.getpid()}.tmp{final.suffix}")
+    temporary = final.with_name(f".{final.stem}.{_WRITER}.{os.getpid()}.tmp{final.suffix}")
+    _sweep(final.parent, f".{final.stem}.{_WRITER}.", f".tmp{final.suffix}")
     try:
         yield temporary
         temporary.replace(final)
@@ -33,8 +39,10 @@ def atomic_dir(final: str | Path) -> Iterator[Path]:
     """Yield a temporary folder beside `final`; it replaces `final` when the block ends without an error."""
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    former = final.with_name(f".{final.name}.{os.getpid()}.old")
+    temporary = final.with_name(f".{final.name}.{_WRITER}.{os.getpid()}.tmp")
+    former = final.with_name(f".{final.name}.{_WRITER}.{os.getpid()}.old")
+    for ending in (".tmp", ".old"):
+        _sweep(final.parent, f".{final.name}.{_WRITER}.", ending)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -45,6 +53,27 @@ def atomic_dir(final: str | Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def _sweep(folder: Path, prefix: str, ending: str) -> None:
+    """Remove what writers on this machine left that were killed: half a genome embedding is gigabytes."""
+    for path in folder.glob(f"{glob.escape(prefix)}*{glob.escape(ending)}"):
+        process = path.name[len(prefix) : len(path.name) - len(ending)]
+        if process.isdecimal() and not _is_alive(int(process)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, and alive
+    return True
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
