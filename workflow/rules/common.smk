@@ -186,7 +186,8 @@ def show_results():
         "training/history.svg": "loss and validation score in training",
         "tracks": "FACTOR.bw and FACTOR.narrowPeak of each cell type, for a genome browser",
     }
-    print("\nOpen:")
-    for path, what in found.items():
-        if Path(RESULTS, path).exists():
-            print(f"  {RESULTS}/{path:<26} {what}")
+    there = {path: what for path, what in found.items() if Path(RESULTS, path).exists()}
+    if there:
+        print("\nOpen:")
+    for path, what in there.items():
+        print(f"  {RESULTS}/{path:<26} {what}")
