@@ -230,5 +230,5 @@ def test_accessibility_around_a_window_reaches_its_edges_and_no_further(make_mod
     enough = around[:, 5:-5]
     close(predict(model, world, accessibility=enough), predict(model, world, accessibility=around))
     differ(predict(model, world, accessibility=enough), predict(model, world, accessibility=enough[:, 6:-6]))
-    with pytest.raises(ValueError, match="evenly"):
+    with pytest.raises(ValueError, match="not even"):
         predict(model, world, accessibility=enough[:, 1:])

@@ -109,6 +109,13 @@ def test_equal_data_and_seed_give_equal_bytes(made, tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_a_further_cell_type_that_is_only_to_be_predicted_changes_nothing(made, tmp_path):
+    train(made, tmp_path / "one")
+    train(made, tmp_path / "two", cells=("further", "fresh", "known", "blind"))
+    for name in ("model/model.safetensors", "model/model.json", "history.tsv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [

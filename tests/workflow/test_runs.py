@@ -97,6 +97,13 @@ def test_a_new_description_of_a_cell_type_renders_it_alone(again):
     assert again.dry_run().jobs == {"render": 1, "all": 1}
 
 
+def test_a_further_cell_type_needs_no_training(again):
+    with (again.path / "config/cell_types.tsv").open("a") as table:
+        table.write("CT3\tworld/CT2.fragments.tsv.gz\t\n")
+    run = again.dry_run()
+    assert run.jobs == {"accessibility": 1, "render": 1, "evaluate": 1, "all": 1}
+
+
 @pytest.mark.parametrize(
     ("setting", "steps"),
     [

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from tfbind.config import ModelSettings
@@ -116,11 +117,11 @@ class AccessibilityTower(nn.Module):
 
     def forward(self, accessibility: Tensor, has_track: Tensor) -> Tensor:
         """(windows, bins, cells, hidden) from accessibility (windows, bins, cells), has_track bool (cells,)."""
-        windows, bins, cells = accessibility.shape
-        x = torch.log1p(accessibility).permute(0, 2, 1).reshape(windows * cells, 1, bins)
+        x = rearrange(torch.log1p(accessibility), "windows bins cells -> (windows cells) 1 bins")
         x = F.gelu(self.near(x))
         x = x + F.gelu(self.far(x))
-        x = self.out(x.transpose(1, 2)).reshape(windows, cells, bins, -1).permute(0, 2, 1, 3)
+        x = self.out(rearrange(x, "n hidden bins -> n bins hidden"))
+        x = rearrange(x, "(windows cells) bins hidden -> windows bins cells hidden", cells=accessibility.shape[2])
         return torch.where(has_track[:, None], x, self.missing)
 
 
@@ -184,7 +185,7 @@ class FactoredHead(nn.Module):
         residue_mask = factors.residue_mask & has_protein[:, None]
         tokens, summary, read = self.encoder(factors.embeddings, residue_mask)
         summary = torch.where(has_protein[:, None], summary, self.no_protein)
-        tokens = self._normalise(tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2))
+        tokens = self._normalise(rearrange(tokens, "t k (heads d) -> t heads k d", heads=self.heads))
         return FactorCode(tokens, summary, read, factors.motifs, has_protein, has_motif)
 
     def match_motifs(self, codes: Tensor, factors: FactorCode, bin: int) -> MotifMatch:
@@ -199,7 +200,7 @@ class FactoredHead(nn.Module):
 
     def interaction(self, tokens: Tensor, factors: FactorCode) -> Tensor:
         """S: (windows, bins, factors, heads) from DNA tokens (windows, bins, rank)."""
-        dna = self._normalise(tokens.unflatten(-1, (self.heads, -1)))
+        dna = self._normalise(rearrange(tokens, "b n (heads d) -> b n heads d", heads=self.heads))
         similarity = torch.einsum("bnhd,thkd->bnthk", dna, factors.tokens)
         tau = self.log_temperature.exp().clamp(0.01, 10.0)
         count = similarity.shape[-1]

@@ -52,11 +52,14 @@ def train_model(
     _require_fitting(targets, reference, config, cell_types)
     torch.use_deterministic_algorithms(True, warn_only=True)
     split = make_split(config.splits, reference.sizes, targets.experiments)
-    data = open_genome_data(reference, tracks, bin=config.windows.bin, labels=targets.labels)
+    # Of the trained cell types alone: a further one, to be predicted, changes nothing here.
+    measured = {targets.experiments[column]["cell_type"] for column in split.experiments}
+    contexts = {name: track for name, track in zip(cell_types, tracks, strict=True) if name in measured}
+    data = open_genome_data(reference, list(contexts.values()), bin=config.windows.bin, labels=targets.labels)
     names = [experiment["name"] for experiment in targets.experiments]
     trained = sorted({targets.experiments[column]["factor"] for column in split.experiments})
     factors = factor_batch(factor_set, trained)
-    pairs = _pairs(targets, trained, cell_types)
+    pairs = _pairs(targets, trained, list(contexts))
     if config.model.motif_panel and not factors.has_motif.any():
         raise InputError(
             "no factor to train on has a motif, of which a motif panel is made",
@@ -119,11 +122,12 @@ def _require_fitting(targets: Targets, reference: Reference, config: Config, cel
 
 
 def _pairs(targets: Targets, factors: Sequence[str], cell_types: Sequence[str]) -> torch.Tensor:
-    """(factor, cell type) of each experiment; experiments of factors that are held out stand at 0."""
+    """(factor, cell type) of each experiment; where held out, 0, which nothing reads."""
     row = {factor: index for index, factor in enumerate(factors)}
     column = {cell_type: index for index, cell_type in enumerate(cell_types)}
     pairs = [
-        (row.get(experiment["factor"], 0), column[experiment["cell_type"]]) for experiment in targets.experiments
+        (row.get(experiment["factor"], 0), column.get(experiment["cell_type"], 0))
+        for experiment in targets.experiments
     ]
     return torch.tensor(pairs, dtype=torch.int64)
 

@@ -59,6 +59,18 @@ def write_effective_config():
 CELL_TYPES = {row.cell_type: row for row in TABLES.cell_types}
 WITH_TRACK = [name for name, row in CELL_TYPES.items() if row.accessibility is not None]
 ACCESSIBILITY_TRACKS = [f"{RESULTS}/accessibility/{name}.bw" for name in WITH_TRACK]
+# A cell type that is only to be predicted changes no model.
+TRAINED_CELL_TYPES = {
+    row.cell_type
+    for row in TABLES.experiments
+    if row.factor not in CONFIG.splits.held_out_factors
+    and row.cell_type not in CONFIG.splits.held_out_cell_types
+}
+TRAINED_TRACKS = [
+    f"{RESULTS}/accessibility/{name}.bw"
+    for name in WITH_TRACK
+    if name in TRAINED_CELL_TYPES
+]
 RENDERED = CONFIG.prediction.cell_types or list(CELL_TYPES)
 SHARDS = list(range(CONFIG.prediction.shards))
 

@@ -7,7 +7,7 @@ rule train:
         reference=rules.reference.output,
         factors=rules.factors.output,
         targets=rules.targets.output,
-        accessibility=ACCESSIBILITY_TRACKS,
+        accessibility=TRAINED_TRACKS,
     output:
         model=directory(f"{RESULTS}/model"),
         history=f"{RESULTS}/training/history.tsv",
