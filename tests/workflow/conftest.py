@@ -89,9 +89,9 @@ class Workdir:
         fails: bool = False,
         timeout: float = TIMEOUT,
     ) -> Run:
-        """Run Snakemake to its end; the mini configuration, unless told otherwise."""
+        """Run Snakemake to its end; the mini configuration, unless told otherwise. Long runs take all threads."""
         given = ["--configfile", *map(str, config)] if config else []
-        if "--cores" in arguments:
+        if "--cores" in arguments and timeout == TIMEOUT:
             given += ONE_THREAD
         process = self.start(*arguments, *given)
         try:
