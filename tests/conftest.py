@@ -7,7 +7,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +19,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from tfbind.cli import main
+from tfbind.genome.reference import Reference, build_reference
+
+MIRROR = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "mirror"
 
 
 @dataclass
@@ -304,3 +307,36 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
         result = run.said[step] = run.tfbind(*arguments)
         assert result.exit_code == 0, f"{step}: {result.output}\n{result.exc_info}"
     return run
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Write a text file into the test's folder."""
+
+    def writer(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return writer
+
+
+@pytest.fixture(scope="session")
+def mirrored() -> Callable[[str], Path]:
+    """The file of the mirror with a name; skips where there is none."""
+
+    def find(name: str) -> Path:
+        found = sorted(MIRROR.rglob(name))
+        if not found:
+            pytest.skip(f"{name} is not in ../shared/data/mirror")
+        return found[0]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def yeast(mirrored: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """The yeast genome, built from its published gzip."""
+    folder = tmp_path_factory.mktemp("yeast") / "reference"
+    build_reference(mirrored("sacCer3.fa.gz"), folder)
+    return Reference.open(folder)
