@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from tfbind.model.checkpoint import save_checkpoint
-from tfbind.training.loop import Trainer, write_history
+from tfbind.training.history import write_history
+from tfbind.training.loop import Trainer
 
 
 def train(folder: Path, *, pause: float = 0) -> None:

@@ -20,14 +20,13 @@ from tfbind.core.errors import InputError
 from tfbind.core.metrics import average_precision
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
 from tfbind.model.head import FactorBatch
+from tfbind.training.history import HISTORY_COLUMNS, write_history
 from tfbind.training.loop import (
-    HISTORY_COLUMNS,
     Trainer,
     draw_motif_bases,
     learning_rate,
     parameter_groups,
     seeded,
-    write_history,
 )
 from tfbind.training.splits import Split
 

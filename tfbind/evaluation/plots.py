@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
 from tfbind.evaluation.tables import KINDS, MODEL, Row, is_judgeable, left_out_sentence
+from tfbind.evaluation.tsv import read_rows
+from tfbind.training.history import HISTORY_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +28,6 @@ _STYLE_OF_KIND = dict(zip(KINDS, ((_BLUE, "o"), (_VERMILLION, "^"), (_GREEN, "s"
 
 _POINTS_AS_VECTORS = 3000  # more are drawn as an image inside the SVG, which stays small
 _LOG_NOTE = ", log scale"
-_HISTORY_COLUMNS = ("step", "loss", "learning_rate", "validation_auprc")
 
 
 def plot_evaluation(rows: Iterable[Row], path_stem: str | Path, *, title: str) -> None:
@@ -309,24 +310,11 @@ def _say_only(axes: Axes, text: str) -> None:
 def _read_history(path: str | Path) -> dict[str, NDArray]:
     """Columns of a training history, each (n,) float64, nan where not measured."""
     mend = "train again; 'tfbind train' writes this table"
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError("there is no such file", file=path, mend=mend) from None
-    header = lines[0].split("\t") if lines else []
-    for column in _HISTORY_COLUMNS:
-        if column not in header:
-            raise InputError("this column is missing", file=path, row=1, column=column, mend=mend)
-    if len(lines) < 2:
+    rows = read_rows(path, HISTORY_COLUMNS, mend=mend)
+    if not rows:
         raise InputError("it holds no training step", file=path, mend=mend)
-    columns: dict[str, list[float]] = {column: [] for column in _HISTORY_COLUMNS}
-    for number, line in enumerate(lines[1:], start=2):
-        fields = line.split("\t")
-        if len(fields) != len(header):
-            raise InputError(
-                f"{len(fields)} fields where the header has {len(header)}", file=path, row=number, mend=mend
-            )
-        text = dict(zip(header, fields, strict=True))
+    columns: dict[str, list[float]] = {column: [] for column in HISTORY_COLUMNS}
+    for number, text in rows:
         for column, values in columns.items():
             problem = _problem_of_value(text[column], column, values)
             if problem:

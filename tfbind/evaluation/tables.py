@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
 from tfbind.core.metrics import expected_calibration_error, operating_points
+from tfbind.evaluation.tsv import read_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,22 +134,8 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         different bins.
     """
     mend = "write the table again with 'tfbind evaluate'"
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError("there is no such file", file=path, mend=mend) from None
-    header = lines[0].split("\t") if lines else []
-    for column in COLUMNS:
-        if column not in header:
-            raise InputError("this column is missing", file=path, row=1, column=column, mend=mend)
     rows = []
-    for number, line in enumerate(lines[1:], start=2):
-        fields = line.split("\t")
-        if len(fields) != len(header):
-            raise InputError(
-                f"{len(fields)} fields where the header has {len(header)}", file=path, row=number, mend=mend
-            )
-        text = dict(zip(header, fields, strict=True))
+    for number, text in read_rows(path, COLUMNS, mend=mend):
         row: dict[str, Any] = {column: text[column] for column in _NAMES}
         for column in (*_COUNTS, *_METRICS):
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -32,7 +31,6 @@ from tfbind.training.sampling import WindowSampler
 from tfbind.training.splits import Split
 from tfbind.training.validation import Validator
 
-HISTORY_COLUMNS = ("step", "loss", "learning_rate", "validation_auprc")
 STATE = "training.safetensors"
 # Factors that one step of motif reading looks at, and the learning rate before any DNA is seen.
 READING_BATCH = 16
@@ -360,16 +358,6 @@ def draw_motif_bases(factors: FactorBatch, rng: np.random.Generator) -> tuple[Te
         bases[row, : len(drawn)] = torch.as_tensor(drawn)
         widths[row] = len(drawn)
     return bases.to(factors.motifs.device), widths.to(factors.motifs.device)
-
-
-def write_history(path: str | Path, rows: Sequence[Mapping[str, float | None]]) -> None:
-    """Training history as TSV; an empty field where validation was not run."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
-        writer = csv.writer(handle, delimiter="\t", lineterminator="\n")
-        writer.writerow(HISTORY_COLUMNS)
-        for row in rows:
-            cells = [row[column] for column in HISTORY_COLUMNS]
-            writer.writerow(["" if c is None else f"{c:.6g}" if isinstance(c, float) else c for c in cells])
 
 
 @contextmanager

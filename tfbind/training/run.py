@@ -17,7 +17,8 @@ from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import save_checkpoint
 from tfbind.model.data import open_genome_data
 from tfbind.model.device import choose_device
-from tfbind.training.loop import Trainer, seeded, write_history
+from tfbind.training.history import write_history
+from tfbind.training.loop import Trainer, seeded
 from tfbind.training.splits import Split, make_split
 from tfbind.training.targets import Targets
 
