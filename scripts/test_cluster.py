@@ -29,7 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ CLIENTS = (
 
 # Lines of their own in slurm.conf, or what this script relies on.
 FIXED = {"nodename", "partitionname", "clustername", "slurmctldport", "slurmctldhost", "slurmuser", "slurmduser"}
+# Where root can hold jobs to their memory. Slurm has slurm_NODE/uid_USER/job_JOB in it, whatever the cluster.
+MEMORY_CGROUP = Path("/sys/fs/cgroup/memory")
 # Below the ports that the kernel hands out to connections.
 PORTS = range(18_000, 32_000)
 # Bytes in the path of a Unix socket, less its closing zero, and the longest name below the folder:
@@ -66,10 +68,12 @@ PORTS = range(18_000, 32_000)
 SOCKET_PATH = 107
 SOCKET_NAME = len("/node1/node1_67108863.4294967291")
 
+JOBS = 10_000  # before their numbers may meet those of another cluster
 STARTING = 60  # seconds
 STOPPING = 10
 
-_CHILDREN: list[subprocess.Popen[bytes]] = []
+# Daemons that this process started, by number: it has to collect them when they end.
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 
 
 class ClusterError(Exception):
@@ -125,7 +129,7 @@ class SlurmCluster:
                 )
             if not running:
                 self._clear()
-                record = {"wanted": wanted, "ports": free_ports(), "pids": {}}
+                record |= {"wanted": wanted, "ports": free_ports(), "pids": {}}
                 self._save(record)
                 self._write_files(record)
             missing = [name for name in self._daemons(record) if name not in running]
@@ -212,7 +216,7 @@ class SlurmCluster:
         try:
             for name in names:
                 self._launch(name, record)
-            for node in set(NODES).intersection(names) if "slurmctld" not in names else NODES:
+            for node in [node for node in NODES if node in self._running()]:
                 self._await(node, lambda node=node: self._node_is_up(node))
         except BaseException:
             self._stop_daemons({name: pid for name, pid in self._running().items() if name in names})
@@ -235,7 +239,7 @@ class SlurmCluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        _CHILDREN.append(process)
+        _CHILDREN[process.pid] = process
         record["pids"][name] = process.pid
         self._save(record)
         self._await(name, lambda: self._answers(name, record))
@@ -276,8 +280,6 @@ class SlurmCluster:
 
     def _running(self) -> dict[str, int]:
         """Process of each daemon that runs, in the order of starting."""
-        for child in _CHILDREN:
-            child.poll()
         record = self._record()
         return {
             name: pid
@@ -287,7 +289,11 @@ class SlurmCluster:
 
     def _is_daemon(self, pid: int, argv: Sequence[str]) -> bool:
         """Whether a process is a daemon of this cluster, and not another that was given its number."""
-        return command_line(pid) == list(argv) and link(f"/proc/{pid}/cwd") == str(self.folder)
+        if pid in _CHILDREN and _CHILDREN[pid].poll() is None:
+            return True
+        _CHILDREN.pop(pid, None)
+        where = Path(link(f"/proc/{pid}/cwd"))
+        return command_line(pid) == list(argv) and where in (self.folder, self.folder / "database")
 
     # --- jobs and nodes ---------------------------------------------------------------------------------------
 
@@ -367,7 +373,14 @@ class SlurmCluster:
         try:
             return json.loads((self.folder / "cluster.json").read_text())
         except FileNotFoundError:
-            return {"wanted": {"accounting": False, "settings": {}}, "ports": {}, "pids": {}}
+            # Clusters share the names of control groups, so that their jobs may not have the same numbers.
+            first_job = random.randrange(1, 6000) * JOBS
+            return {
+                "wanted": {"accounting": False, "settings": {}},
+                "ports": {},
+                "pids": {},
+                "first_job": first_job,
+            }
 
     def _save(self, record: Mapping[str, Any]) -> None:
         whole = self.folder / "cluster.json"
@@ -378,7 +391,10 @@ class SlurmCluster:
     def _clear(self) -> bool:
         """Kill what is left of jobs, and remove what only runs need; whether there were jobs."""
         left = self._kill_jobs(NODES)
-        for name in ("cluster.json", "mariadb.socket", "mariadb.pid", *(f"{name}.pid" for name in NODES)):
+        record = self._record()
+        remove_cgroups(range(record["first_job"], record["first_job"] + JOBS))
+        self._save(record | {"pids": {}})
+        for name in ("mariadb.socket", "mariadb.pid", *(f"{name}.pid" for name in NODES)):
             (self.folder / name).unlink(missing_ok=True)
         for name in ("socket", "socket.lock", "pid"):
             (self.folder / "munge" / name).unlink(missing_ok=True)
@@ -400,7 +416,7 @@ class SlurmCluster:
         (folder / "gres.conf").write_text(
             f"NodeName={','.join(NODES)} Name=gpu Type=a100 File={folder}/dev/nvidia[0-1]\n"
         )
-        (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\n")
         if record["wanted"]["accounting"]:
             self._write_accounting(record["ports"])
 
@@ -454,19 +470,18 @@ def slurm_conf(folder: Path, record: Mapping[str, Any]) -> str:
     ports, wanted = record["ports"], record["wanted"]
     values = {
         "ClusterName": "test",
-        "SlurmctldHost": "localhost(127.0.0.1)",
+        "SlurmctldHost": f"localhost({own_address()})",
         "SlurmctldPort": ports["slurmctld"],
         "SlurmUser": user_name(),
         "SlurmdUser": user_name(),
         "AuthType": "auth/munge",
         "AuthInfo": f"socket={folder}/munge/socket",
         "CredType": "cred/munge",
-        "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",
+        **address_settings(),
         "MpiDefault": "none",
         "MailProg": "/bin/true",
         "SwitchType": "switch/none",
         "ProctrackType": "proctrack/linuxproc",
-        "TaskPlugin": "task/none",
         "SlurmctldPidFile": f"{folder}/slurmctld.pid",
         "SlurmctldLogFile": f"{folder}/log/slurmctld.log",
         "SlurmdPidFile": f"{folder}/%n.pid",
@@ -488,29 +503,64 @@ def slurm_conf(folder: Path, record: Mapping[str, Any]) -> str:
         "GresTypes": "gpu",
         "JobAcctGatherType": "jobacct_gather/linux",
         "JobAcctGatherFrequency": "task=1",
-        "JobAcctGatherParams": "OverMemoryKill",
+        "FirstJobId": record["first_job"],
+        **memory_settings(),
         "JobCompType": "jobcomp/filetxt",
         "JobCompLoc": f"{folder}/log/jobcomp.txt",
-        **accounting_settings(ports, wanted["accounting"]),
+        **accounting_settings(folder, ports, wanted["accounting"]),
     }
     given = {key.lower(): value for key, value in wanted["settings"].items()}
     lines = [f"{key}={given.pop(key.lower(), value)}" for key, value in values.items()]
     lines += [f"{key}={value}" for key, value in given.items()]
     for node in NODES:
-        lines.append(f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[node]} {NODE}")
+        lines.append(f"NodeName={node} NodeHostname=localhost NodeAddr={own_address()} Port={ports[node]} {NODE}")
     lines.append(f"PartitionName=cpu Nodes={','.join(NODES)} Default=YES MaxTime=1-0 DefaultTime=10 State=UP")
     lines.append(f"PartitionName=gpu Nodes={','.join(NODES)} MaxTime=1-0 State=UP")
     return "\n".join(lines) + "\n"
 
 
-def accounting_settings(ports: Mapping[str, int], accounting: bool) -> dict[str, Any]:
+def own_address() -> str:
+    """Address of Slurm's daemons."""
+    return named_loopback() or "127.0.0.1"
+
+
+def address_settings() -> dict[str, str]:
+    """Keys that make Slurm listen on loopback alone.
+
+    It can be told to listen at the address of the machine's name, and at no other: where that leads out of the
+    machine or nowhere, Slurm listens everywhere. Without munge's key, its daemons refuse what comes.
+    """
+    return {"CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny"} if named_loopback() else {}
+
+
+def named_loopback() -> str | None:
+    """Address that the machine's name leads to, where it is one of loopback: Debian has 127.0.1.1."""
+    with suppress(OSError):
+        address = socket.gethostbyname(socket.gethostname())
+        return address if address.startswith("127.") else None
+    return None
+
+
+def memory_settings() -> dict[str, str]:
+    """Keys of slurm.conf that kill jobs which take more memory than they asked for.
+
+    By a control group, a job ends as OUT_OF_MEMORY at once, or as FAILED where a step within it was killed.
+    Without one, memory is looked at once a second, and a job ends as FAILED.
+    """
+    if has_memory_cgroup():
+        return {"TaskPlugin": "task/cgroup"}
+    return {"TaskPlugin": "task/none", "JobAcctGatherParams": "OverMemoryKill"}
+
+
+def accounting_settings(folder: Path, ports: Mapping[str, int], accounting: bool) -> dict[str, Any]:
     """Keys of slurm.conf that say where jobs are accounted for."""
     if not accounting:
         return {"AccountingStorageType": "accounting_storage/none"}
     return {
         "AccountingStorageType": "accounting_storage/slurmdbd",
-        "AccountingStorageHost": "127.0.0.1",
+        "AccountingStorageHost": own_address(),
         "AccountingStoragePort": ports["slurmdbd"],
+        "AccountingStoragePass": f"{folder}/munge/socket",
         "AccountingStorageTRES": "gres/gpu",
         "AccountingStoreFlags": "job_comment",
     }
@@ -522,7 +572,8 @@ def slurmdbd_conf(folder: Path, ports: Mapping[str, int], password: str) -> str:
         "AuthType": "auth/munge",
         "AuthInfo": f"socket={folder}/munge/socket",
         "DbdHost": "localhost",
-        "DbdAddr": "127.0.0.1",
+        "DbdAddr": own_address(),
+        **address_settings(),
         "DbdPort": ports["slurmdbd"],
         "SlurmUser": user_name(),
         "LogFile": f"{folder}/log/slurmdbd.log",
@@ -608,14 +659,14 @@ def find_programs(accounting: bool) -> None:
 
 
 def free_ports() -> dict[str, int]:
-    """A free port of loopback for each daemon that takes one."""
+    """A free port for each daemon that takes one."""
     names = ["slurmctld", "slurmdbd", "mariadbd", *NODES]
     ports: dict[str, int] = {}
     with ExitStack() as held:
         for port in random.sample(PORTS, len(PORTS)):
             probe = held.enter_context(socket.socket())
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind(("", port))
             except OSError:
                 continue
             ports[names[len(ports)]] = port
@@ -643,6 +694,34 @@ def kill(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
         except ProcessLookupError:
             continue
+
+
+def has_memory_cgroup() -> bool:
+    """Whether Slurm can make control groups of version 1 for memory."""
+    return os.getuid() == 0 and (MEMORY_CGROUP / "release_agent").exists() and os.access(MEMORY_CGROUP, os.W_OK)
+
+
+def remove_cgroups(jobs: range) -> None:
+    """Remove the control groups of jobs that were killed, and those above them that are empty then."""
+    left = [path for path in MEMORY_CGROUP.glob("slurm_node*/uid_*/job_*") if int(path.name[4:]) in jobs]
+    for job in left:
+        for path in sorted((path for path in job.rglob("*") if path.is_dir()), reverse=True):
+            remove_cgroup(path)
+        remove_cgroup(job)
+    for path in (*MEMORY_CGROUP.glob("slurm_node*/uid_*"), *MEMORY_CGROUP.glob("slurm_node*")):
+        with suppress(OSError):  # another cluster's
+            path.rmdir()
+
+
+def remove_cgroup(path: Path) -> None:
+    """Remove a control group, once the processes that were killed in it are gone."""
+
+    def gone() -> bool:
+        with suppress(OSError):
+            path.rmdir()
+        return not path.exists()
+
+    wait_until(gone, seconds=2)
 
 
 def wait_until(done: Callable[[], bool], seconds: float) -> bool:
