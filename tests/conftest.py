@@ -234,6 +234,7 @@ def _write_tiny_config(folder: Path) -> None:
     config = {
         "name": "tiny",
         "seed": 2,
+        "device": "cpu",
         "tables": {name: f"{folder}/{name}.tsv" for name in tables},
         "reference": {"fasta": f"{world}/genome.fa.gz"},
         "windows": {"bin": 64, "length": 2048, "core": 1024},
@@ -258,7 +259,6 @@ def _write_tiny_config(folder: Path) -> None:
             "warmup_steps": 1,
             "validate_every": 2,
             "min_bound_bins": 1,
-            "device": "cpu",
         },
         "prediction": {"shards": 2, "batch_size": 4, "fdr": 0.9},
         "simulation": {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from operator import methodcaller
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
@@ -334,3 +337,77 @@ def test_real_program_ends_with_1_and_a_message(tmp_path):
     assert done.stderr == (
         "tfbind: error: nowhere.yaml: no such configuration file\n  mend: give the path of a config.yaml\n"
     )
+
+
+# --- training: where it runs, in how many processes, and how it stops ---
+
+
+def start_training(tiny_run, out, *more):
+    """The real program."""
+    arguments = tiny_run.arguments(
+        "train", state=out / "state", history=out / "history.tsv", output=out / "model"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tfbind", *map(str, [*arguments, *more])],
+        cwd=tiny_run.folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def losses(history):
+    return [float(row.split("\t")[1]) for row in history.read_text().splitlines()[1:]]
+
+
+def test_the_log_says_where_a_step_ran_and_what_memory_it_took(tiny_run):
+    for step in ("train", "embed 0", "render CT1", "evaluate"):
+        said = tiny_run.said[step].stderr
+        assert re.search(r"^device: CPU, \d+ threads.*, precision: fp32, torch \d", said, re.MULTILINE), said
+        assert re.search(r"^peak memory: \d+\.\d\d GiB$", said, re.MULTILINE)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("verb", ["train", "embed", "render", "evaluate"])
+def test_a_job_that_was_given_a_gpu_and_sees_none_fails_at_once(tiny_run, tmp_path, verb, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    auto = tmp_path / "auto.yaml"
+    auto.write_text("device: auto\n")
+    out = {"train": {"state": tmp_path / "state", "history": tmp_path / "h.tsv"}}.get(verb, {})
+    given = tiny_run.arguments(verb, output=tmp_path / "out", gpus=2, **out)
+    result = tiny_run.tfbind(*given, "--config", auto)
+    refused(result, "no GPU is seen", "CUDA_VISIBLE_DEVICES: 3", "torch ", "NVIDIA driver: none", "device: cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["auto.yaml"]
+    # The configuration asks for the CPU: then the GPU stays idle.
+    if verb == "render":
+        assert tiny_run.tfbind(*given).exit_code == 0
+
+
+def test_two_processes_train_the_same_model(tiny_run, tmp_path):
+    with start_training(tiny_run, tmp_path, "--processes", 2) as process:
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert losses(tmp_path / "history.tsv") == pytest.approx(
+        losses(tiny_run.results / "training/history.tsv"), abs=1e-5
+    )
+    ours, theirs = (
+        json.loads((at / "model.json").read_text()) for at in (tmp_path / "model", tiny_run.results / "model")
+    )
+    assert ours["manifest"] == theirs["manifest"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_keeps_the_state_and_says_so(tiny_run, tmp_path, processes):
+    overlay = tmp_path / "long.yaml"
+    overlay.write_text("training: {steps: 100000, validate_every: 50000}\n")
+    with start_training(tiny_run, tmp_path, "--processes", processes, "--config", overlay) as process:
+        for line in process.stderr:
+            if line.startswith("training: "):  # a line every ten seconds
+                process.send_signal(signal.SIGTERM)
+                break
+        said = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert re.search(r"^tfbind: stopped by SIGTERM after step \d+; the same command goes on", said, re.MULTILINE)
+    assert "Traceback" not in said
+    assert (tmp_path / "state/training.safetensors").is_file() and not (tmp_path / "model").exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +39,7 @@ class Verbs(click.Group):
         try:
             return super().invoke(context)
         except InputError as error:
-            click.echo(f"tfbind: error: {error}", err=True)
+            _tell(error)
             sys.exit(1)
         except OSError as error:
             if error.filename is None:
@@ -47,8 +49,14 @@ class Verbs(click.Group):
                 file=error.filename,
                 mend="check the path, its permissions and the space that is left",
             )
-            click.echo(f"tfbind: error: {problem}", err=True)
+            _tell(problem)
             sys.exit(1)
+
+
+def _tell(error: InputError) -> None:
+    """An error, on standard error; of a training's processes each has its own."""
+    rank = os.environ.get("RANK", "0")
+    click.echo(f"tfbind: error: {'' if rank == '0' else f'(process {rank}) '}{error}", err=True)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,6 +96,12 @@ tracks_option = click.option(
     help="Folder with the accessibility of each cell type, CELL_TYPE.bw, made by `tfbind accessibility`.",
 )
 threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all if not given.")
+gpus_option = click.option(
+    "--gpus",
+    type=click.IntRange(min=0),
+    default=0,
+    help="GPUs that this job was given, on each node. If fewer are seen it fails, unless the config says `cpu`.",
+)
 
 
 def output_option(what: str) -> Callable[[Any], Any]:
@@ -289,6 +303,12 @@ def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
 @click.option("--history", type=FILE, required=True, help="TSV of losses and validation scores to write.")
 @output_option("Folder of the model to make.")
 @threads_option
+@gpus_option
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="Processes that train together (on each node), started by torchrun; by default one for each GPU given.",
+)
 def train(
     configs: tuple[Path, ...],
     reference: Path,
@@ -299,30 +319,46 @@ def train(
     history: Path,
     output: Path,
     threads: int | None,
+    gpus: int,
+    processes: int | None,
 ) -> None:
     """Train the model on the factors, cell types and chromosomes that are not held out.
 
-    Stopped and started again, it goes on exactly where it was.
+    Stopped and started again, it goes on exactly where it was. SIGTERM, SIGUSR1 or Ctrl-C stop it after the step
+    that it is in, with exit status 128 + the signal's number; killed, it goes on from its last validation.
     """
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
+    from tfbind.model.device import choose_device, reported
+    from tfbind.training.launch import is_worker, launch, node_count
     from tfbind.training.run import train_model
+    from tfbind.training.stopping import Stopped
     from tfbind.training.targets import Targets
 
-    _use_threads(threads)
     config, dataset = _read(configs)
+    device = choose_device(config.device, gpus=gpus)
+    processes = processes or (max(1, gpus) if device.type == "cuda" else 1)
+    if processes * node_count() > 1 and not is_worker():
+        sys.exit(launch(sys.argv[1:], processes))
+    _use_threads(None if threads is None else max(1, threads // processes))
     cell_types = [row.cell_type for row in dataset.cell_types]
-    train_model(
-        config,
-        Reference.open(reference),
-        FactorSet.open(factors),
-        Targets.open(targets),
-        cell_types,
-        [_track(row, accessibility) for row in dataset.cell_types],
-        state=state,
-        history=history,
-        output=output,
-    )
+    try:
+        with reported(device, config.training.precision):
+            train_model(
+                config,
+                Reference.open(reference),
+                FactorSet.open(factors),
+                Targets.open(targets),
+                cell_types,
+                [_track(row, accessibility) for row in dataset.cell_types],
+                state=state,
+                history=history,
+                output=output,
+                device=device,
+            )
+    except Stopped as stopped:
+        click.echo(f"tfbind: {stopped}; the same command goes on from there (state: {state})", err=True)
+        sys.exit(128 + stopped.signal)
 
 
 @main.command()
@@ -332,8 +368,15 @@ def train(
 @click.option("--shard", type=click.IntRange(min=0), required=True, help="Which of the shards, from 0.")
 @output_option("Array (.npy) to make.")
 @threads_option
+@gpus_option
 def embed(
-    configs: tuple[Path, ...], reference: Path, model: Path, shard: int, output: Path, threads: int | None
+    configs: tuple[Path, ...],
+    reference: Path,
+    model: Path,
+    shard: int,
+    output: Path,
+    threads: int | None,
+    gpus: int,
 ) -> None:
     """Run the trunk over one shard of the genome, and store its DNA tokens."""
     from tfbind.prediction.embed import embed_shard, shard_windows
@@ -348,14 +391,15 @@ def embed(
             key="prediction.shards",
             mend=f"set it to at most {len(shards)}",
         )
-    embed_shard(
-        checkpoint,
-        genome,
-        shards[shard],
-        output,
-        batch_size=config.prediction.batch_size,
-        precision=config.prediction.precision,
-    )
+    with _on_device(checkpoint, config, gpus, config.prediction.precision):
+        embed_shard(
+            checkpoint,
+            genome,
+            shards[shard],
+            output,
+            batch_size=config.prediction.batch_size,
+            precision=config.prediction.precision,
+        )
 
 
 @main.command()
@@ -385,6 +429,7 @@ def assemble(
 @click.option("--accessibility", type=FILE, help="Its accessibility bigWig; left out if it has none.")
 @output_option("Folder of the tracks to make.")
 @threads_option
+@gpus_option
 def render(
     configs: tuple[Path, ...],
     cell_type: str,
@@ -395,6 +440,7 @@ def render(
     accessibility: Path | None,
     output: Path,
     threads: int | None,
+    gpus: int,
 ) -> None:
     """Make the tracks of a cell type: FACTOR.bw, FACTOR.narrowPeak and FACTOR.json for every factor."""
     from tfbind.model.data import open_genome_data
@@ -407,17 +453,18 @@ def render(
     _require_same_track(row, accessibility, config)
     genome, checkpoint = _open(reference, model, config)
     factor_set = _factor_set(factors, checkpoint)
-    render_cell_type(
-        checkpoint,
-        GenomeEmbedding.open(embedding, checkpoint, genome),
-        genome,
-        open_genome_data(genome, [accessibility], bin=config.windows.bin),
-        factor_set,
-        config.prediction.factors or factor_set.names,
-        cell_type,
-        output,
-        context=_context(row, accessibility),
-    )
+    with _on_device(checkpoint, config, gpus):
+        render_cell_type(
+            checkpoint,
+            GenomeEmbedding.open(embedding, checkpoint, genome),
+            genome,
+            open_genome_data(genome, [accessibility], bin=config.windows.bin),
+            factor_set,
+            config.prediction.factors or factor_set.names,
+            cell_type,
+            output,
+            context=_context(row, accessibility),
+        )
 
 
 @main.command()
@@ -430,6 +477,7 @@ def render(
 @tracks_option
 @output_option("Folder of tables and plot to make.")
 @threads_option
+@gpus_option
 def evaluate(
     configs: tuple[Path, ...],
     reference: Path,
@@ -440,6 +488,7 @@ def evaluate(
     accessibility: Path,
     output: Path,
     threads: int | None,
+    gpus: int,
 ) -> None:
     """Score the predictions on the test chromosomes, beside baselines that know less."""
     from tfbind.core.files import atomic_dir
@@ -454,16 +503,17 @@ def evaluate(
     genome, checkpoint = _open(reference, model, config)
     labels = _targets(targets, genome, dataset, config)
     tracks = [_track(row, accessibility) for row in dataset.cell_types]
-    rows = score(
-        checkpoint,
-        GenomeEmbedding.open(embedding, checkpoint, genome),
-        open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels),
-        _factor_set(factors, checkpoint),
-        labels.experiments,
-        [row.cell_type for row in dataset.cell_types],
-        config.splits.test_chromosomes,
-        seed=config.seed,
-    )
+    with _on_device(checkpoint, config, gpus):
+        rows = score(
+            checkpoint,
+            GenomeEmbedding.open(embedding, checkpoint, genome),
+            open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels),
+            _factor_set(factors, checkpoint),
+            labels.experiments,
+            [row.cell_type for row in dataset.cell_types],
+            config.splits.test_chromosomes,
+            seed=config.seed,
+        )
     with atomic_dir(output) as folder:
         write_metrics(folder / "metrics.tsv", rows)
         write_summary(folder / "summary.tsv", rows)
@@ -538,10 +588,9 @@ def _context(row: CellTypeRow, accessibility: Path | None) -> dict[str, Any]:
 
 
 def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Checkpoint]:
-    """The reference, and the model on its device; a model of another bin is refused."""
+    """The reference and the model; a model of another bin is refused."""
     from tfbind.genome.reference import Reference
     from tfbind.model.checkpoint import load_checkpoint
-    from tfbind.model.device import choose_device
 
     checkpoint = load_checkpoint(model)
     if checkpoint.model.bin != config.windows.bin:
@@ -550,8 +599,18 @@ def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Chec
             key="windows.bin",
             mend="train again, or set the model's bin",
         )
-    checkpoint.model.to(choose_device(config.training.device))
     return Reference.open(reference), checkpoint
+
+
+@contextmanager
+def _on_device(checkpoint: Checkpoint, config: Config, gpus: int, precision: str = "fp32") -> Iterator[None]:
+    """The model on its device, of which the log tells."""
+    from tfbind.model.device import choose_device, reported
+
+    device = choose_device(config.device, gpus=gpus)
+    checkpoint.model.to(device)
+    with reported(device, precision):
+        yield
 
 
 def _targets(folder: Path, genome: Reference, dataset: DataSet, config: Config) -> Targets:

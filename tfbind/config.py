@@ -257,7 +257,13 @@ class TrainingSettings(Section):
     """Window-major training."""
 
     steps: int = Field(2000, description="Most optimizer steps.", ge=1)
-    batch_size: int = Field(16, description="Windows a step.", ge=1)
+    batch_size: int = Field(16, description="Windows a step, of all processes together.", ge=1)
+    gradient_accumulation: int = Field(
+        1,
+        ge=1,
+        description="Parts in which each process takes its windows of a step through the model, one after the "
+        "other: less memory for the same step. (Batch normalisation sees a part at a time.)",
+    )
     experiments_per_step: int = Field(
         32,
         ge=1,
@@ -292,7 +298,6 @@ class TrainingSettings(Section):
         10, ge=1, description="An experiment with fewer bound bins in training is an error."
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the trunk in training.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: a GPU if there is one.")
 
 
 class PredictionSettings(Section):
@@ -337,6 +342,11 @@ class Config(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
     )
     seed: int = Field(0, description="Seed of everything random.", ge=0)
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="Where the model runs. `auto`: on a GPU if there is one, and else on the CPU; a job that was "
+        "given a GPU and sees none fails. `cpu`: on the CPU, even where there are GPUs.",
+    )
     mirror: str | None = Field(
         None,
         description="Folder or base URL that serves `https://HOST/PATH` as `<mirror>/HOST/PATH`; none: the web.",

@@ -16,7 +16,7 @@ def test_auto_takes_a_gpu_where_there_is_one():
 def test_a_gpu_that_is_not_there_is_an_error():
     with pytest.raises(InputError, match="no GPU") as caught:
         choose_device("cuda")
-    assert caught.value.key == "training.device"
+    assert caught.value.key == "device"
 
 
 @pytest.mark.gpu

@@ -94,7 +94,7 @@ def toy_settings(**values: Any) -> TrainingSettings:
     return TrainingSettings.model_validate(
         {
             **{"steps": 6, "batch_size": 2, "validate_every": 2, "warmup_steps": 2, "experiments_per_step": 2},
-            **{"learning_rate": 1e-3, "min_bound_bins": 5, "device": "cpu", "patience": 100},
+            **{"learning_rate": 1e-3, "min_bound_bins": 5, "patience": 100},
             **values,
         }
     )

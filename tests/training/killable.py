@@ -6,6 +6,7 @@ import importlib.util
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -14,11 +15,17 @@ from tfbind.training.history import write_history
 from tfbind.training.loop import Trainer
 
 
-def train(folder: Path, *, pause: float = 0) -> None:
-    """Train as `tfbind train` does: state, history and model in a folder; before each step, pause (s)."""
+def load_toy() -> ModuleType:
+    """The toy world, outside pytest."""
     spec = importlib.util.spec_from_file_location("toy", Path(__file__).with_name("conftest.py"))
     toy = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(toy)
+    return toy
+
+
+def train(folder: Path, *, pause: float = 0) -> None:
+    """Train as `tfbind train` does: state, history and model in a folder; before each step, pause (s)."""
+    toy = load_toy()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     trainer = Trainer(

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from tfbind.config import parse_config
 from tfbind.contexts.accessibility import build_accessibility
@@ -34,7 +35,7 @@ VALUES = {
         "trunk": {"dim": 24, "depth": 1, "heads": 2, "dim_divisible_by": 6},
         **{"rank": 8, "heads": 2, "factor_tokens": 2, "hidden": 8, "motif_width": 6},
     },
-    "training": {"steps": 4, "batch_size": 2, "validate_every": 2, "warmup_steps": 1, "device": "cpu"},
+    "training": {"steps": 4, "batch_size": 2, "validate_every": 2, "warmup_steps": 1},
 }
 MEASURED = [("ONE", "known"), ("TWO", "known"), ("NEW", "known"), ("ONE", "fresh"), ("TWO", "blind")]
 
@@ -79,6 +80,7 @@ def train(made: SimpleNamespace, out: Path, *, cells=("fresh", "known", "blind")
         state=out / "state",
         history=out / "history.tsv",
         output=out / "model",
+        device=torch.device("cpu"),
     )
 
 

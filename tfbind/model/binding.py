@@ -9,6 +9,7 @@ from tfbind.config import ModelSettings
 from tfbind.model.head import FactorBatch, FactoredHead
 from tfbind.model.motif_scan import scan_motifs
 from tfbind.model.trunk import EnformerTrunk
+from tfbind.model.whole_batch import whole_batch
 
 
 class MotifPanel(nn.Module):
@@ -70,6 +71,7 @@ class BindingModel(nn.Module):
         # LayerNorm keeps DNA tokens near unit scale, so that 16 bits hold them well.
         self.to_tokens = nn.Sequential(nn.Linear(width, settings.rank), nn.LayerNorm(settings.rank))
         self.head = FactoredHead(settings, residue_dim)
+        whole_batch(self)
 
     def dna_tokens(self, codes: Tensor, *, trunk_dtype: torch.dtype = torch.float32) -> Tensor:
         """DNA tokens, float32 (windows, bins, rank), of base codes (windows, bp)."""

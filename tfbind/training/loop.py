@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,12 +24,18 @@ from tfbind.core.files import atomic_path, sha256_json
 from tfbind.core.progress import Progress
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, GenomeData
-from tfbind.model.factor_encoder import motif_reading_loss
 from tfbind.model.head import ACCESSIBILITY_REACH, FactorBatch
-from tfbind.training.losses import binding_loss, experiment_weights
+from tfbind.model.whole_batch import window_keys
+from tfbind.training import processes
+from tfbind.training.losses import experiment_weights
+from tfbind.training.objective import Objective, Reading, StepPart
 from tfbind.training.sampling import WindowSampler
 from tfbind.training.splits import Split
+from tfbind.training.stopping import Stopped, StopSignals
 from tfbind.training.validation import Validator
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 STATE = "training.safetensors"
 # Factors that one step of motif reading looks at, and the learning rate before any DNA is seen.
@@ -46,6 +52,8 @@ class TrainingState:
     best_step: int = 0
     waited: int = 0
     history: list[dict[str, float | None]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    """Of the steps since the last row of the history."""
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
@@ -131,87 +139,140 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             parameter_groups(model, settings.weight_decay), lr=settings.learning_rate
         )
+        self.objective = Objective(self.model, settings, len(split.experiments))
+        self.accelerator = _accelerator(device)
+        _require_enough_windows(settings)
+        self.wrapped = self.accelerator.prepare_model(self.objective)
+        self.signals, self.stop_signal = StopSignals(), 0
         self.state = TrainingState()
         self.signature = self._signature()
         self.best_weights: dict[str, Tensor] = {}
 
     def run(self) -> None:
-        """Train until the last step or until validation no longer improves; the model keeps its best weights."""
-        if not self._restore():
-            self._read_motifs()
-            self._save()
-        with Progress("training", self.settings.steps, unit="steps", start=self.state.step) as progress:
-            while self.state.step < self.settings.steps and self.state.waited < self.settings.patience:
-                self._train_until_validation(progress)
-                self._validate()
+        """Train until the last step or until validation no longer improves; the model keeps its best weights.
+
+        Raises
+        ------
+        Stopped
+            A signal asked for it; the state is kept, and another run goes on from it exactly.
+        """
+        with StopSignals() as self.signals:
+            if not self._restore():
+                self._read_motifs()
                 self._save()
+            with Progress("training", self.settings.steps, unit="steps", start=self.state.step) as progress:
+                while not self._finished():
+                    if not self._validation_is_due():
+                        self._train_until_validation(progress)
+                    self._validate()
+                    self._save()
         self.model.load_state_dict(self.best_weights)
         self.model.eval()
 
+    def _finished(self) -> bool:
+        at_the_end = self.state.step >= self.settings.steps or self.state.waited >= self.settings.patience
+        return at_the_end and not self._validation_is_due()
+
+    def _validation_is_due(self) -> bool:
+        """Whether all steps up to the next validation are done, and it is not."""
+        history, step = self.state.history, self.state.step
+        reached = step % self.settings.validate_every == 0 or step == self.settings.steps
+        return step > 0 and reached and history[-1]["validation_auprc"] is None
+
     def _train_until_validation(self, progress: Progress) -> None:
-        stop = min(self.state.step + self.settings.validate_every, self.settings.steps)
         every = max(1, self.settings.validate_every // 5)
-        losses: list[float] = []
-        while self.state.step < stop:
+        while not self._validation_is_due():
             step = self.state.step
-            losses.append(self._step(step))
+            self.state.losses.append(self._step(step))
             self.state.step += 1
-            if self.state.step % every == 0 or self.state.step == stop:
+            stop = self.state.step % self.settings.validate_every == 0 or self.state.step == self.settings.steps
+            if self.state.step % every == 0 or stop:
                 self.state.history.append(
                     {
                         "step": self.state.step,
-                        "loss": float(np.mean(losses)),
+                        "loss": float(np.mean(self.state.losses)),
                         "learning_rate": learning_rate(step, self.settings),
                         "validation_auprc": None,
                     }
                 )
-                losses = []
-            recent = self.state.history[-1]["loss"] if self.state.history else losses[-1]
+                self.state.losses = []
+            recent = self.state.losses[-1] if self.state.losses else self.state.history[-1]["loss"]
             progress.advance(note=f"loss {recent:.4f}, best validation AUPRC {max(self.state.best, 0):.4f}")
+            if self.stop_signal:
+                self._save()
+                raise Stopped(self.stop_signal, self.state.step)
+        # Validation may take longer than a time limit leaves.
+        self._save()
 
     def _step(self, step: int) -> float:
-        self.model.train()
+        self.wrapped.train()
         rate = learning_rate(step, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = self.sampler.batch(step, self.settings.batch_size)
+        reading = self._draw_reading(step, 2) if self.settings.motif_loss else None
+        return self._update(self.optimizer, self._own_windows(step), step, reading)
+
+    def _own_windows(self, step: int) -> StepPart:
+        """This process's windows of a step."""
+        own = processes.share(self.settings.batch_size)
+        batch = self.sampler.batch(step, self.settings.batch_size, own)
         columns = self._draw_experiments(step)
         factors, pairs = self._factors_of(columns)
-        with seeded(self.seed, step):
-            logits = self.model(
-                torch.as_tensor(batch.codes).to(self.device),
-                factors,
-                torch.as_tensor(batch.accessibility).to(self.device),
-                torch.as_tensor(self.data.has_track).to(self.device),
-                pairs,
-                trunk_dtype=torch.bfloat16 if self.settings.precision == "bf16" else torch.float32,
-            )
-            labels = torch.as_tensor(batch.labels[:, :, columns]).to(self.device)
-            loss = binding_loss(
-                logits,
-                labels,
-                torch.as_tensor(batch.weights).to(self.device),
-                torch.as_tensor(self.experiment_weights[columns]).to(self.device),
-            )
-            # All experiments' worth, however many were drawn.
-            loss = loss * (len(self.split.experiments) / len(columns))
-            total = loss
-            if self.settings.motif_loss:
-                total = loss + self.settings.motif_loss * self._reading_loss(step, 2)
-            self._update(self.optimizer, total)
-        return float(loss.detach())
+        labels = np.ascontiguousarray(batch.labels[:, :, columns])
+        arrays = (batch.codes, batch.accessibility, labels, batch.weights)
+        tensors = [torch.as_tensor(array).to(self.device) for array in arrays]
+        weights = torch.as_tensor(self.experiment_weights[columns]).to(self.device)
+        return StepPart(*tensors, factors, pairs, weights, torch.as_tensor(self.data.has_track).to(self.device))
 
-    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
+    def _update(
+        self, optimizer: torch.optim.Optimizer, windows: StepPart | None, step: int, reading: Reading | None
+    ) -> float:
+        """One step of an optimizer; the loss of binding, or of reading where there are no windows."""
+        optimizer.zero_grad(set_to_none=True)
+        parts = self.settings.gradient_accumulation if windows is not None else 1
+        told = torch.zeros(2, dtype=torch.float64)
+        for index in range(parts):
+            last = index == parts - 1
+            # DDP sums gradients over processes with the last part.
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                losses = self._backward(windows, step, index, parts, reading if last else None)
+            told[0] += losses[0]
+        told[1] = losses[1] / processes.count()
+        binding, read, stop = self._agreed(told)
+        loss = binding + self.settings.motif_loss * read if windows is not None else read
+        if not math.isfinite(loss):
             raise InputError(
-                f"training diverged: the loss of step {self.state.step} is {float(loss.detach())}",
+                f"training diverged: the loss of step {step} is {loss}",
                 key="training.learning_rate",
                 mend="lower training.learning_rate or training.clip_norm, or raise training.warmup_steps",
             )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         optimizer.step()
+        self.stop_signal = stop
+        return read if windows is None else binding
+
+    def _backward(
+        self, windows: StepPart | None, step: int, index: int, parts: int, reading: Reading | None
+    ) -> tuple[float, float]:
+        """Gradients of one part of a step; its losses."""
+        own = processes.share(self.settings.batch_size)
+        inner = processes.part(len(own), index, parts)
+        seeded(self.seed, step)
+        numbers = [own[window] for window in inner]
+        with window_keys(self.model, self.seed, step, numbers):
+            binding, read = self.wrapped(None if windows is None else windows.of(inner), reading)
+        # DDP takes the mean over processes. The binding losses of all processes add up; the reading is the same
+        # in all.
+        weight = 1.0 if windows is None else self.settings.motif_loss
+        self.accelerator.backward(binding * processes.count() + weight * read)
+        return float(binding.detach()), float(read.detach())
+
+    def _agreed(self, losses: Tensor) -> tuple[float, float, int]:
+        """Losses summed over processes, and the signal that one of them was sent, the same for all."""
+        mine = torch.cat([losses, torch.tensor([float(self.signals.received)], dtype=torch.float64)])
+        binding, read, stop = processes.summed(mine.to(self.device)).tolist()
+        received = max(processes.gathered(self.signals.received)) if stop else 0
+        return binding, read, received
 
     def _draw_experiments(self, step: int) -> np.ndarray:
         used = np.asarray(self.split.experiments)
@@ -236,31 +297,28 @@ class Trainer:
         informative = self.factors.has_motif & (self.factors.motifs != 0).flatten(1).any(1)
         return used[(self.factors.has_protein & informative)[used]]
 
-    def _reading_loss(self, step: int, stream: int) -> Tensor:
-        """How badly some of the training factors spell their motifs, in nats per base."""
+    def _draw_reading(self, step: int, stream: int) -> Reading:
+        """Some of the training factors, and what they are to spell."""
         rng = np.random.default_rng([self.seed, step, stream])
         drawn = rng.choice(len(self.readable), min(READING_BATCH, len(self.readable)), replace=False)
         batch = self.factors.select(self.readable[torch.as_tensor(np.sort(drawn))]).to(self.device)
-        bases, widths = draw_motif_bases(batch, rng)
-        encoder = self.model.head.encoder
-        residues = encoder.residues(batch.embeddings, batch.residue_mask.unsqueeze(-1).float())
-        contact, base = encoder.motif.logits(residues)
-        return motif_reading_loss(contact, base, batch.residue_mask, bases, widths)
+        return Reading(batch, *draw_motif_bases(batch, rng))
 
     def _read_motifs(self) -> None:
         """Learn to read motifs off proteins, before any DNA is seen. After a kill it starts anew: it is short."""
         steps = self.settings.motif_pretraining_steps
         if not steps:
             return
-        self.model.train()
+        self.wrapped.train()
         # An optimizer of its own: what it remembers means nothing for the loss that follows.
         groups = parameter_groups(self.model.head.encoder, self.settings.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=READING_RATE)
         with Progress("reading motifs off proteins", steps, unit="steps") as progress:
             for step in range(steps):
-                loss = self._reading_loss(step, 3)
-                self._update(optimizer, loss)
-                progress.advance(note=f"loss {float(loss.detach()):.3f} nats/base")
+                loss = self._update(optimizer, None, step, self._draw_reading(step, 3))
+                progress.advance(note=f"loss {loss:.3f} nats/base")
+                if self.stop_signal:
+                    raise Stopped(self.stop_signal, 0)
 
     # Validation and state.
 
@@ -305,6 +363,12 @@ class Trainer:
             yield self.data.labels[chrom]
 
     def _save(self) -> None:
+        if processes.is_main():
+            self._write_state()
+        # None goes on, and perhaps ends, while it is written.
+        processes.wait_for_all()
+
+    def _write_state(self) -> None:
         tensors = {f"model/{name}": weight for name, weight in self.model.state_dict().items()}
         tensors |= {f"best/{name}": weight for name, weight in self.best_weights.items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
@@ -316,22 +380,16 @@ class Trainer:
             save_file(plain, temporary, metadata={"state": about})
 
     def _restore(self) -> bool:
-        path = self.folder / STATE
-        for half_written in self.folder.glob(".*.tmp.*"):  # by a run that was killed
-            half_written.unlink()
-        if not path.is_file():
-            return False
-        try:
-            with safe_open(path, framework="pt") as saved:
-                about = json.loads(saved.metadata()["state"])
-                if about.pop("signature") != self.signature:
-                    return False
-                tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        found = self._load_state()
+        if len(set(processes.gathered(found and found[0].step))) > 1:
             raise InputError(
-                f"is no state of a training ({error})", file=path, mend="delete it: training then starts anew"
-            ) from error
-        self.state = TrainingState(**about)
+                "the processes of this training see different states of it",
+                file=self.folder / STATE,
+                mend="keep results/ on a file system that all nodes share; then start again",
+            )
+        if found is None:
+            return False
+        self.state, tensors = found
         self.model.load_state_dict(_part(tensors, "model/"))
         self.best_weights = _part(tensors, "best/")
         moments: dict[int, dict[str, Tensor]] = {}
@@ -341,6 +399,23 @@ class Trainer:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         return True
+
+    def _load_state(self) -> tuple[TrainingState, dict[str, Tensor]] | None:
+        """The kept state and its tensors; None if there is none of this training."""
+        path = self.folder / STATE
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as saved:
+                about = json.loads(saved.metadata()["state"])
+                if about.pop("signature") != self.signature:
+                    return None
+                tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"is no state of a training ({error})", file=path, mend="delete it: training then starts anew"
+            ) from error
+        return TrainingState(**about), tensors
 
 
 def draw_motif_bases(factors: FactorBatch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -360,11 +435,29 @@ def draw_motif_bases(factors: FactorBatch, rng: np.random.Generator) -> tuple[Te
     return bases.to(factors.motifs.device), widths.to(factors.motifs.device)
 
 
-@contextmanager
-def seeded(*seed: int) -> Iterator[None]:
-    """Torch's random stream (dropout) set from a step, so that no state of it need be saved."""
+def seeded(*seed: int) -> None:
+    """Set torch's random stream from e.g. a seed and a step, so that no state of it need be saved."""
     torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
-    yield
+
+
+def _accelerator(device: torch.device) -> Accelerator:
+    """What joins the processes that torchrun started, by DDP; with one process, nothing is joined."""
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    # What no factor of a step needs has no gradient in it. Statistics are equal in all processes.
+    how = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    return Accelerator(cpu=device.type == "cpu", kwargs_handlers=[how])
+
+
+def _require_enough_windows(settings: TrainingSettings) -> None:
+    parts = processes.count() * settings.gradient_accumulation
+    if settings.batch_size < parts:
+        raise InputError(
+            f"{settings.batch_size} windows a step cannot be divided among {processes.count()} processes, in "
+            f"{settings.gradient_accumulation} parts each",
+            key="training.batch_size",
+            mend=f"set it to at least {parts}, or train with fewer GPUs or less training.gradient_accumulation",
+        )
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -15,7 +15,14 @@ def experiment_weights(bound: np.ndarray, balance: float) -> np.ndarray:
     return (weights / weights.mean()).astype(np.float32)
 
 
-def binding_loss(logits: Tensor, labels: Tensor, weights: Tensor, experiments: Tensor | None = None) -> Tensor:
+def binding_loss(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    experiments: Tensor | None = None,
+    *,
+    windows: int | None = None,
+) -> Tensor:
     """Negative log-likelihood per bin, summed over experiments.
 
     Parameters
@@ -28,6 +35,9 @@ def binding_loss(logits: Tensor, labels: Tensor, weights: Tensor, experiments: T
         Importance of each window, (windows,).
     experiments
         Weight of each experiment, (experiments,); none: 1.
+    windows
+        Windows of the whole batch of which these are a part; none: these are all. The losses of its parts add
+        up to that of the batch.
 
     Returns
     -------
@@ -38,4 +48,4 @@ def binding_loss(logits: Tensor, labels: Tensor, weights: Tensor, experiments: T
     loss = F.binary_cross_entropy_with_logits(logits, truth, weight=kept, reduction="none")
     if experiments is not None:
         loss = loss * experiments
-    return (loss.sum(-1).mean(-1) * weights).mean()
+    return (loss.sum(-1).mean(-1) * weights).sum() / (windows or len(logits))

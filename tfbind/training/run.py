@@ -16,7 +16,7 @@ from tfbind.model.batching import factor_batch
 from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import save_checkpoint
 from tfbind.model.data import open_genome_data
-from tfbind.model.device import choose_device
+from tfbind.training import processes
 from tfbind.training.history import write_history
 from tfbind.training.loop import Trainer, seeded
 from tfbind.training.splits import Split, make_split
@@ -34,6 +34,7 @@ def train_model(
     state: Path,
     history: Path,
     output: Path,
+    device: torch.device,
 ) -> None:
     """Train, find the thresholds of the peaks, and write model folder and history.
 
@@ -43,9 +44,13 @@ def train_model(
         Names, and accessibility bigWigs; None for a cell type without one.
     state
         Folder that keeps the state of an unfinished training.
+    device
+        Where the model runs. With several processes, each has a device of this kind; the main one writes.
 
     Raises
     ------
+    Stopped
+        As `Trainer.run`.
     InputError
         If the targets are of another genome, resolution or table than the rest, or a motif panel is asked for
         without motifs; as `make_split` and `Trainer`.
@@ -67,13 +72,13 @@ def train_model(
             key="model.motif_panel",
             mend="give motifs in factors.tsv, or set model.motif_panel to 0",
         )
-    with seeded(config.seed):
-        model = BindingModel(
-            config.model,
-            bin=config.windows.bin,
-            residue_dim=factor_set.dim,
-            panel=factors.motifs[factors.has_motif],
-        )
+    seeded(config.seed)
+    model = BindingModel(
+        config.model,
+        bin=config.windows.bin,
+        residue_dim=factor_set.dim,
+        panel=factors.motifs[factors.has_motif],
+    )
     trainer = Trainer(
         model,
         data,
@@ -84,7 +89,7 @@ def train_model(
         windows=config.windows,
         seed=config.seed,
         state_folder=state,
-        device=choose_device(config.training.device),
+        device=device,
         names=names,
     )
     trainer.run()
@@ -99,8 +104,10 @@ def train_model(
         "best_step": trainer.state.best_step,
         "validation_auprc": trainer.state.best,
     }
-    write_history(history, trainer.state.history)
-    save_checkpoint(output, trainer.model, about)
+    if processes.is_main():
+        write_history(history, trainer.state.history)
+        save_checkpoint(output, trainer.model, about)
+    trainer.accelerator.end_training()
 
 
 def _require_fitting(targets: Targets, reference: Reference, config: Config, cell_types: Sequence[str]) -> None:

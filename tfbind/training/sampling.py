@@ -118,9 +118,19 @@ class WindowSampler:
         first = position - int(self.offsets[chrom]) - (self.bins - 1)
         return Draw(self.chromosomes[chrom], first, bool(rng.integers(2)), float(weight))
 
-    def batch(self, step: int, count: int) -> Batch:
-        """Read the windows of a step; flipped ones have bases complemented, and all bins reversed."""
+    def batch(self, step: int, count: int, part: range | None = None) -> Batch:
+        """Read the windows of a step; flipped ones have bases complemented, and all bins reversed.
+
+        Parameters
+        ----------
+        count
+            Windows of the step.
+        part
+            Those of them that are read; none: all.
+        """
         draws = self.draw(step, count)
+        if part is not None:
+            draws = draws[part.start : part.stop]
         codes, accessibility, labels = [], [], []
         for draw in draws:
             where = (draw.chrom, draw.first, self.bins)

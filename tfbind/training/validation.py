@@ -14,7 +14,8 @@ from tfbind.genome.windows import tile
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
 from tfbind.model.head import FactorBatch
-from tfbind.model.inference import embed_windows, predict_chromosome
+from tfbind.model.inference import STRETCH, embed_windows, predict_stretch
+from tfbind.training import processes
 from tfbind.training.splits import Split
 
 WINDOWS_AT_ONCE = 16
@@ -32,25 +33,39 @@ class Validator:
         tiled = tile(sizes, length=windows.length, core=windows.core, bin=windows.bin)
         self.windows = [window for window in tiled if window.chrom in split.validation]
 
-    def predict(self, model: BindingModel, factors: FactorBatch, pairs: Tensor) -> np.ndarray:
-        """Logits of all validation bins, float32 (bins, training experiments)."""
+    def predict(self, model: BindingModel, factors: FactorBatch, pairs: Tensor) -> np.ndarray | None:
+        """Logits of all validation bins, float32 (bins, training experiments), each bin predicted by one process.
+
+        Of several processes, the main one gets them; the others get None.
+        """
         device = next(model.parameters()).device
         model.eval()
         chosen = pairs[torch.as_tensor(self.split.experiments)].to(device)
         with torch.inference_mode():
             code = model.head.encode_factors(factors.to(device))
+        tokens = self._tokens(model)
+        stretches = [
+            (chrom, first, min(STRETCH, self.data.bins(chrom) - first))
+            for chrom in self.split.validation
+            for first in range(0, self.data.bins(chrom), STRETCH)
+        ]
+        own = [
+            predict_stretch(model, code, self.data, chrom, tokens[chrom], first, count, chosen)
+            for chrom, first, count in (stretches[index] for index in processes.share(len(stretches)))
+        ]
+        parts = processes.gathered_by_main(own)
+        return None if parts is None else np.concatenate([found for part in parts for found in part])
+
+    def _tokens(self, model: BindingModel) -> dict[str, np.ndarray]:
+        """DNA tokens of the validation chromosomes, on every process; each window is embedded by one of them."""
+        own = [self.windows[index] for index in processes.share(len(self.windows))]
+        embedded = embed_windows(model, self._fetch, own, batch_size=WINDOWS_AT_ONCE, precision=self.precision)
+        # In 16 bits, as a genome embedding stores them.
+        parts = processes.gathered([found.astype(np.float16) for _, found in embedded])
         tokens: dict[str, list[np.ndarray]] = {chrom: [] for chrom in self.split.validation}
-        embedded = embed_windows(
-            model, self._fetch, self.windows, batch_size=WINDOWS_AT_ONCE, precision=self.precision
-        )
-        for window, found in embedded:
-            tokens[window.chrom].append(found.astype(np.float16))  # as a genome embedding stores them
-        return np.concatenate(
-            [
-                predict_chromosome(model, code, self.data, chrom, np.concatenate(tokens[chrom]), chosen)
-                for chrom in self.split.validation
-            ]
-        )
+        for window, found in zip(self.windows, (found for part in parts for found in part), strict=True):
+            tokens[window.chrom].append(found)
+        return {chrom: np.concatenate(found) for chrom, found in tokens.items()}
 
     def truth(self) -> np.ndarray:
         """Labels of all validation bins, uint8 (bins, training experiments)."""
@@ -59,7 +74,11 @@ class Validator:
 
     def mean_auprc(self, model: BindingModel, factors: FactorBatch, pairs: Tensor) -> float:
         """Mean average precision over the experiments that have bound and unbound bins on these chromosomes."""
-        logits, truth = self.predict(model, factors, pairs), self.truth()
+        logits = self.predict(model, factors, pairs)
+        return processes.of_main(None if logits is None else self._mean_auprc(logits))
+
+    def _mean_auprc(self, logits: np.ndarray) -> float:
+        truth = self.truth()
         scores = []
         for column in range(truth.shape[1]):
             kept = truth[:, column] != LEFT_OUT
@@ -78,7 +97,11 @@ class Validator:
         One threshold an experiment (its own where at least 20 bins are bound and the rate is reached), and
         `pooled`, over all of them together, which serves every other track. None: no threshold reaches it.
         """
-        logits, truth = self.predict(model, factors, pairs), self.truth()
+        logits = self.predict(model, factors, pairs)
+        return processes.of_main(None if logits is None else self._thresholds(logits, fdr, names))
+
+    def _thresholds(self, logits: np.ndarray, fdr: float, names: Sequence[str]) -> dict[str, float | None]:
+        truth = self.truth()
         kept = truth != LEFT_OUT
         bound = truth == BOUND
         found: dict[str, float | None] = {"pooled": _probability(bound[kept], logits[kept], fdr)}
