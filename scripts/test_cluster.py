@@ -226,6 +226,8 @@ class SlurmCluster:
         """Start one daemon, and wait until it answers."""
         if name == "mariadbd":
             self._make_database()
+        if name in NODES:
+            self._give_up_jobs(name)
         argv = self._daemons(record)[name]
         environ = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "SBATCH"))}
         with (self.folder / f"log/{name}.out").open("wb") as out:
@@ -329,6 +331,15 @@ class SlurmCluster:
         shown = self._call("sinfo", "--Node", "--noheader", "--partition=cpu", "--format=%N %T")
         return dict(line.split() for line in shown.stdout.splitlines())
 
+    def _give_up_jobs(self, node: str) -> None:
+        """Have slurmctld end what it believes to run on a node, as when a machine boots again.
+
+        The node is down until its slurmd answers.
+        """
+        done = self._call("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=starts again")
+        if done.returncode:
+            raise ClusterError(f"scontrol cannot change {node}: {done.stdout}{done.stderr}")
+
     def _need_controller(self) -> dict[str, int]:
         """What runs, slurmctld for one."""
         running = self._running()
@@ -422,7 +433,7 @@ class SlurmCluster:
 
     def _write_client(self, name: str) -> None:
         """Put one of Slurm's commands in bin/: some programs, such as Snakemake in a job, drop SLURM_CONF."""
-        program = shutil.which(name, path=search_path(without=self.folder / "bin"))
+        program = shutil.which(name, path=search_path())
         if program is not None:
             script = self.folder / "bin" / name
             script.write_text(
@@ -636,10 +647,10 @@ def write_private(path: Path, content: bytes) -> None:
 # --- programs, ports, processes -------------------------------------------------------------------------------
 
 
-def search_path(without: Path | None = None) -> str:
-    """PATH with the folders of daemons."""
+def search_path() -> str:
+    """PATH with the folders of daemons, and without those of other clusters of this script."""
     folders = [*os.environ.get("PATH", os.defpath).split(os.pathsep), *SYSTEM_FOLDERS]
-    return os.pathsep.join(folder for folder in folders if folder != str(without))
+    return os.pathsep.join(folder for folder in folders if not Path(folder, "../cluster.json").exists())
 
 
 def find_program(name: str) -> str | None:
