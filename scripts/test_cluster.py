@@ -286,16 +286,18 @@ class SlurmCluster:
         return {
             name: pid
             for name, argv in (self._daemons(record) if record["pids"] else {}).items()
-            if (pid := record["pids"].get(name)) and self._is_daemon(pid, argv)
+            if (pid := record["pids"].get(name)) and self._is_daemon(name, pid, argv[0])
         }
 
-    def _is_daemon(self, pid: int, argv: Sequence[str]) -> bool:
+    def _is_daemon(self, name: str, pid: int, program: str) -> bool:
         """Whether a process is a daemon of this cluster, and not another that was given its number."""
         if pid in _CHILDREN and _CHILDREN[pid].poll() is None:
             return True
         _CHILDREN.pop(pid, None)
         where = Path(link(f"/proc/{pid}/cwd"))
-        return command_line(pid) == list(argv) and where in (self.folder, self.folder / "database")
+        words = command_line(pid)
+        named = words[:1] == [program] and (name not in NODES or name in words)
+        return named and where in (self.folder, self.folder / "database")
 
     # --- jobs and nodes ---------------------------------------------------------------------------------------
 
