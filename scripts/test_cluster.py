@@ -885,7 +885,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     try:
         return run(parse(arguments))
-    except ClusterError as error:
+    except (ClusterError, OSError) as error:
         print(f"test_cluster: error: {error}", file=sys.stderr)
         return 1
 
