@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Start and stop a small Slurm cluster on this machine, for tests.
 
-Two nodes of 4 CPUs, 8000 MB and 2 pretended GPUs each, in the partitions `cpu` (the default) and `gpu`, out of
+Two nodes of 16 CPUs, 64 GB and 2 pretended GPUs each, in the partitions `cpu` (the default) and `gpu`, out of
 Debian's Slurm 22.05. All daemons belong to the user who starts them, listen on loopback alone, and keep all their
 files in one folder, so that clusters in several folders run side by side:
 
@@ -35,7 +35,8 @@ from typing import Any
 
 NODES = ("node1", "node2")
 GPUS = ("nvidia0", "nvidia1")
-NODE = "CPUs=4 RealMemory=8000 Gres=gpu:a100:2"
+# More than the machine may have, so that what real profiles ask for is granted.
+NODE = "CPUs=16 RealMemory=64000 Gres=gpu:a100:2"
 
 # Debian's package of each program, with the daemons first.
 PACKAGES = {

@@ -15,6 +15,8 @@ import tfbind
 from tfbind.core.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
     from tfbind.config import Config
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
@@ -329,14 +331,14 @@ def train(
     """
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
-    from tfbind.model.device import choose_device, reported
+    from tfbind.model.device import reported
     from tfbind.training.launch import is_worker, launch, node_count
     from tfbind.training.run import train_model
     from tfbind.training.stopping import Stopped
     from tfbind.training.targets import Targets
 
     config, dataset = _read(configs)
-    device = choose_device(config.device, gpus=gpus)
+    device = _device(config, gpus)
     processes = processes or (max(1, gpus) if device.type == "cuda" else 1)
     if processes * node_count() > 1 and not is_worker():
         sys.exit(launch(sys.argv[1:], processes))
@@ -605,12 +607,23 @@ def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Chec
 @contextmanager
 def _on_device(checkpoint: Checkpoint, config: Config, gpus: int, precision: str = "fp32") -> Iterator[None]:
     """The model on its device, of which the log tells."""
-    from tfbind.model.device import choose_device, reported
+    from tfbind.model.device import reported
 
-    device = choose_device(config.device, gpus=gpus)
+    device = _device(config, gpus)
     checkpoint.model.to(device)
     with reported(device, precision):
         yield
+
+
+def _device(config: Config, gpus: int) -> torch.device:
+    """Where the model runs; of several GPUs of a machine that is no cluster's, those that no other job has."""
+    from tfbind.model.device import choose_device, claim_gpus, visible_gpus
+    from tfbind.training.launch import is_worker
+
+    device = choose_device(config.device, gpus=gpus)
+    if device.type == "cuda" and gpus and "SLURM_JOB_ID" not in os.environ and not is_worker():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(claim_gpus(visible_gpus(), gpus))
+    return device
 
 
 def _targets(folder: Path, genome: Reference, dataset: DataSet, config: Config) -> Targets:

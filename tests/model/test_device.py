@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from tfbind.core.errors import InputError
-from tfbind.model.device import choose_device
+from tfbind.model.device import choose_device, claim_gpus
 
 
 def test_auto_takes_a_gpu_where_there_is_one():
@@ -17,6 +22,30 @@ def test_a_gpu_that_is_not_there_is_an_error():
     with pytest.raises(InputError, match="no GPU") as caught:
         choose_device("cuda")
     assert caught.value.key == "device"
+
+
+def claim_elsewhere(folder, count):
+    """Another process that has claimed GPUs, and ends when its standard input does."""
+    code = (
+        "import sys; from pathlib import Path; from tfbind.model.device import claim_gpus; "
+        f"print(claim_gpus(['0', '1', '5'], {count}, Path({str(folder)!r})), flush=True); sys.stdin.read()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes)
+
+
+def test_jobs_side_by_side_have_gpus_of_their_own(tmp_path):
+    with claim_elsewhere(tmp_path, 2) as other:
+        assert other.stdout.readline() == "['0', '1']\n"
+        with pytest.raises(InputError, match="only 1 of 0, 1, 5 are free"):
+            claim_gpus(["0", "1", "5"], 2, tmp_path)
+        other.stdin.close()
+        other.wait()
+    with claim_elsewhere(tmp_path, 1) as third:
+        # 5 is this process's since the attempt above; what the ended process had is free again.
+        assert third.stdout.readline() == "['0']\n"
+        assert claim_gpus(["0", "1"], 1, tmp_path) == ["1"]
 
 
 @pytest.mark.gpu

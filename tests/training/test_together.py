@@ -18,7 +18,7 @@ from tfbind.core.errors import InputError
 from tfbind.model.whole_batch import WholeBatchNorm
 
 SCRIPT = Path(__file__).with_name("together.py")
-# Every dropout and the motif loss are on, the windows do not divide evenly, and a panel has its normalisation, too.
+# Every dropout and the motif loss are on, the windows do not divide evenly, and a panel is normalised, too.
 WORLD = {
     "model": {
         "motif_panel": 3,
@@ -85,7 +85,7 @@ def test_several_processes_train_as_one_does(alone, tmp_path, processes):
 
 
 def test_each_validation_bin_is_predicted_once_by_however_many_processes(tmp_path):
-    # Weights that do not move: Adam moves biases before a normalisation, whose gradient is nothing but rounding, by
+    # Weights that do not move. Else Adam moves biases before a normalisation, whose gradient is only rounding, by
     # its full rate, and the running means follow late.
     still = {"learning_rate": 1e-30, "weight_decay": 0.0, "motif_pretraining_steps": 0, "steps": 10}
     for processes in (1, 2, 3):

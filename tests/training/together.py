@@ -2,7 +2,7 @@
 
     together.py FOLDER JSON
 
-JSON: `model` and `settings` of the toy's, and optionally `signal: [rank, step]`, at which a process is sent SIGTERM.
+JSON: `model` and `settings` of the toy's, and, if given, `signal: [rank, step]`: who is sent SIGTERM, and when.
 """
 
 from __future__ import annotations

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import resource
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import torch
 
@@ -44,6 +47,63 @@ def choose_device(name: str, *, gpus: int = 0) -> torch.device:
             "or set device: cpu",
         )
     return torch.device("cuda" if seen else "cpu")
+
+
+def claim_gpus(visible: Sequence[str], count: int, folder: Path | None = None) -> list[str]:
+    """Take some of a machine's GPUs until this process ends, so that jobs side by side do not share one.
+
+    Slurm gives each job GPUs of its own; Snakemake on one machine only counts them.
+
+    Parameters
+    ----------
+    visible
+        GPUs as CUDA_VISIBLE_DEVICES names them.
+    count
+        How many.
+    folder
+        Where claims are noted, as locked files; by default the machine's temporary folder.
+
+    Returns
+    -------
+    The GPUs taken, for CUDA_VISIBLE_DEVICES.
+
+    Raises
+    ------
+    InputError
+        If too few are free.
+    """
+    taken = []
+    for gpu in visible:
+        if len(taken) < count and _lock((folder or Path(tempfile.gettempdir())) / f"tfbind-gpu-{gpu}.lock"):
+            taken.append(gpu)
+    if len(taken) < count:
+        raise InputError(
+            f"{count} GPUs were asked for, and only {len(taken)} of {', '.join(visible)} are free of other runs",
+            key="resources: gpu",
+            mend="in the profile, give Snakemake no more GPUs than the machine has",
+        )
+    return taken
+
+
+def visible_gpus() -> list[str]:
+    """GPUs of this machine that torch sees, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
+
+
+# Locks last as long as their files are open.
+_CLAIMS: list[TextIO] = []
+
+
+def _lock(path: Path) -> bool:
+    handle = path.open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        return False
+    _CLAIMS.append(handle)
+    return True
 
 
 def gpu_surroundings() -> str:

@@ -130,6 +130,19 @@ def accessibility_folder(wildcards):
     return f"{RESULTS}/accessibility"
 
 
+# --- what a profile gives a job: no rule says anything of a site, and no change of it reruns anything --------------
+
+
+def gpus(wildcards, resources):
+    """GPUs of a job, on each of its nodes."""
+    return resources.get("gpu", 0) or resources.get("gpus_per_node", 0)
+
+
+def launcher(wildcards, resources):
+    """What starts a job's program on all its nodes, such as srun; nothing for a job on one node."""
+    return resources.get("mpi", "")
+
+
 # --- downloads: few jobs, whatever the number of files --------------------------------------------------------
 
 

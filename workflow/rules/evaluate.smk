@@ -22,7 +22,9 @@ rule evaluate:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
         settings=settings_of("evaluate"),
+        gpus=gpus,
     shell:
         "tfbind evaluate --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
         " --targets {input.targets:q} --model {input.model:q} --embedding {input.embedding:q}"
-        " --accessibility {params.accessibility:q} --output {output:q} --threads {threads} > {log:q} 2>&1"
+        " --accessibility {params.accessibility:q} --output {output:q} --threads {threads}"
+        " --gpus {params.gpus} > {log:q} 2>&1"

@@ -19,9 +19,11 @@ rule embed:
     params:
         config=EFFECTIVE_CONFIG,
         settings=settings_of("embed"),
+        gpus=gpus,
     shell:
         "tfbind embed --config {params.config:q} --reference {input.reference:q} --model {input.model:q}"
-        " --shard {wildcards.shard:q} --output {output.tokens:q} --threads {threads} > {log:q} 2>&1"
+        " --shard {wildcards.shard:q} --output {output.tokens:q} --threads {threads} --gpus {params.gpus}"
+        " > {log:q} 2>&1"
 
 
 rule assemble:

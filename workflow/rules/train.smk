@@ -1,5 +1,5 @@
-# Training. Its state is no output, so that Snakemake leaves it alone: stopped or killed, training goes on from
-# its last validation.
+# Training. Its state is no output, so that Snakemake leaves it alone: stopped, training goes on from the step that it
+# was in; killed, from its last validation.
 
 
 rule train:
@@ -23,10 +23,14 @@ rule train:
         accessibility=accessibility_folder,
         state=f"{RESULTS}/training/state",
         settings=settings_of("train"),
+        launcher=launcher,
+        gpus=gpus,
     shell:
-        "tfbind train --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
+        # Signals that ask it to stop are for the training alone, which keeps its state first.
+        "trap '' TERM INT USR1; {params.launcher} tfbind train --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
         " --targets {input.targets:q} --accessibility {params.accessibility:q} --state {params.state:q}"
-        " --history {output.history:q} --output {output.model:q} --threads {threads} 2>&1 | tee {log:q}"
+        " --history {output.history:q} --output {output.model:q} --threads {threads}"
+        " --gpus {params.gpus} 2>&1 | tee {log:q}"
 
 
 rule plot_history:
