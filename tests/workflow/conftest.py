@@ -6,6 +6,8 @@ path, some by URL (from a mirror), a cell type without accessibility, a factor t
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -13,13 +15,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from safetensors import safe_open
 
 from tfbind.config import parse_config
 from tfbind.core.files import sha256_file
@@ -62,14 +65,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Workdir:
-    """A folder in which the workflow is run."""
+    """A folder in which the workflow is run, and what its environment has beside this process's."""
 
     path: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: str, output: Any = subprocess.PIPE) -> subprocess.Popen:
         """Start Snakemake as the leader of a process group."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), *arguments]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        inherited = {**os.environ, **self.environment}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}"
         python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         return subprocess.Popen(
             command,
@@ -79,7 +84,7 @@ class Workdir:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            env={**os.environ, "PATH": path, "PYTHONPATH": python_path},
+            env={**inherited, "PATH": path, "PYTHONPATH": python_path},
         )
 
     def snakemake(
@@ -122,7 +127,24 @@ class Workdir:
     def copy(self, path: Path) -> Workdir:
         """A copy, with the times of the files, so that Snakemake sees the same."""
         shutil.copytree(self.path, path, symlinks=True)
-        return Workdir(path)
+        return Workdir(path, self.environment)
+
+    def results(self, below: str = "") -> dict[str, str]:
+        """Checksums of results by path; the state of training is none."""
+        root = self.path / "results"
+        return {
+            path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted((root / below).rglob("*"))
+            if path.is_file() and "training/state" not in path.as_posix() and ".tmp" not in path.as_posix()
+        }
+
+    def steps_trained(self) -> int:
+        """Steps of the state that an unfinished training keeps; 0 if there is none."""
+        path = self.path / "results/mini/training/state/training.safetensors"
+        if not path.exists():
+            return 0
+        with safe_open(path, "numpy") as state:
+            return json.loads(state.metadata()["state"])["step"]
 
 
 def kill(process: subprocess.Popen) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pyBigWig
 import pytest
 import yaml
-from safetensors import safe_open
 
 # One worker makes the run that these tests share.
 pytestmark = pytest.mark.xdist_group("workflow")
@@ -19,16 +18,6 @@ FACTORS = ("SIM1", "SIM2", "SIM3")
 CELL_TYPES = ("CT1", "CT2")
 AFTER_TRAINING = {"embed", "assemble", "render", "evaluate"}
 FROM_TRAINING = AFTER_TRAINING | {"train", "plot_history"}
-
-
-def results(folder: Path) -> dict[str, str]:
-    """Checksums of all results by path; the state of training is none."""
-    root = folder / "results"
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and "training/state" not in path.as_posix() and ".tmp" not in path.as_posix()
-    }
 
 
 # --- what comes out -----------------------------------------------------------------------------------------
@@ -139,19 +128,6 @@ def test_a_changed_accessibility_gives_another_model(again, overlay):
 # --- killed -------------------------------------------------------------------------------------------------
 
 
-def steps_trained(folder: Path) -> int:
-    """Steps of the state that an unfinished training keeps; 0 if there is none."""
-    path = folder / "results/mini/training/state/training.safetensors"
-    if not path.exists():
-        return 0
-    with safe_open(path, "numpy") as state:
-        return json.loads(state.metadata()["state"])["step"]
-
-
-def training_is_half_done(folder: Path) -> bool:
-    return steps_trained(folder) > 0
-
-
 def is_embedding(folder: Path) -> bool:
     return any(folder.glob("results/mini/genome_embedding/shards/.*.tmp.npy"))
 
@@ -161,8 +137,8 @@ def is_rendering(folder: Path) -> bool:
 
 
 def test_killed_in_training_embedding_and_rendering_it_ends_in_the_same_bytes(finished, mini):
-    mini.kill_when(training_is_half_done)
-    assert 0 < steps_trained(mini.path) < 16 and not (mini.path / "results/mini/model").exists()
+    mini.kill_when(lambda _: mini.steps_trained() > 0)
+    assert 0 < mini.steps_trained() < 16 and not (mini.path / "results/mini/model").exists()
 
     mini.snakemake("--unlock")
     mini.kill_when(is_embedding)
@@ -175,7 +151,7 @@ def test_killed_in_training_embedding_and_rendering_it_ends_in_the_same_bytes(fi
 
     mini.snakemake("--unlock")
     mini.snakemake("--cores", "2")
-    assert results(mini.path) == results(finished.path)
+    assert mini.results() == finished.results()
     assert mini.dry_run().nothing_to_do
 
 
