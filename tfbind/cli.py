@@ -427,6 +427,11 @@ def assemble(
 @model_option
 @embedding_option
 @click.option("--accessibility", type=FILE, help="Its accessibility bigWig; left out if it has none.")
+@click.option(
+    "--batch",
+    type=click.IntRange(min=0),
+    help="Which of the batches of prediction.factors_per_job factors, from 0; all factors if not given.",
+)
 @output_option("Folder of the tracks to make.")
 @threads_option
 @gpus_option
@@ -438,33 +443,52 @@ def render(
     model: Path,
     embedding: Path,
     accessibility: Path | None,
+    batch: int | None,
     output: Path,
     threads: int | None,
     gpus: int,
 ) -> None:
-    """Make the tracks of a cell type: FACTOR.bw, FACTOR.narrowPeak and FACTOR.json for every factor."""
+    """Make the tracks of a cell type: FACTOR.bw, FACTOR.narrowPeak and FACTOR.json for every factor.
+
+    Many factors can be rendered in batches, side by side; `tfbind gather` lays them together.
+    """
     from tfbind.model.data import open_genome_data
     from tfbind.prediction.embed import GenomeEmbedding
     from tfbind.prediction.render import render_cell_type
 
     _use_threads(threads)
     config, dataset = _read(configs)
+    names = _factors_of(batch, config, dataset)
     row = _cell_type(dataset, cell_type, config)
     _require_same_track(row, accessibility, config)
     genome, checkpoint = _open(reference, model, config)
-    factor_set = _factor_set(factors, checkpoint)
     with _on_device(checkpoint, config, gpus):
         render_cell_type(
             checkpoint,
             GenomeEmbedding.open(embedding, checkpoint, genome),
             genome,
             open_genome_data(genome, [accessibility], bin=config.windows.bin),
-            factor_set,
-            config.prediction.factors or factor_set.names,
+            _factor_set(factors, checkpoint),
+            names,
             cell_type,
             output,
             context=_context(row, accessibility),
         )
+
+
+@main.command()
+@config_option
+@output_option("Folder of the tracks to make.")
+@click.argument("batches", type=FILE, nargs=-1, required=True)
+def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -> None:
+    """Lay the BATCHES of a cell type's tracks together to one folder; they stay as they are.
+
+    It refuses batches that are not whole, or not of the same model, genome and cell type.
+    """
+    from tfbind.prediction.gather import gather as lay_together
+    from tfbind.tables import factors_to_render
+
+    lay_together(batches, factors_to_render(*_read(configs)), output)
 
 
 @main.command()
@@ -553,6 +577,24 @@ def _cell_type(dataset: DataSet, name: str, config: Config) -> CellTypeRow:
     raise InputError(
         f"there is no cell type '{name}'", file=config.tables.cell_types, mend=f"take one of {known}"
     )
+
+
+def _factors_of(batch: int | None, config: Config, dataset: DataSet) -> list[str]:
+    """The factors of a batch; all that are to be rendered if it is None."""
+    from tfbind.prediction.gather import factor_batches
+    from tfbind.tables import factors_to_render
+
+    names = factors_to_render(config, dataset)
+    if batch is None:
+        return names
+    batches = factor_batches(names, config.prediction.factors_per_job)
+    if batch >= len(batches):
+        raise InputError(
+            f"there is no batch {batch}: {len(names)} factors are {len(batches)} batches (from 0)",
+            key="prediction.factors_per_job",
+            mend=f"give one of 0 to {len(batches) - 1}, or set it to fewer factors a job",
+        )
+    return batches[batch]
 
 
 def _track(row: CellTypeRow, folder: Path) -> Path | None:

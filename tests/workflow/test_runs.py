@@ -17,7 +17,8 @@ pytestmark = pytest.mark.xdist_group("workflow")
 
 FACTORS = ("SIM1", "SIM2", "SIM3")
 CELL_TYPES = ("CT1", "CT2")
-AFTER_TRAINING = {"embed", "assemble", "render", "evaluate"}
+RENDERING = {"render", "gather"}
+AFTER_TRAINING = {"embed", "assemble", "evaluate"} | RENDERING
 FROM_TRAINING = AFTER_TRAINING | {"train", "plot_history"}
 
 
@@ -59,6 +60,10 @@ def test_what_the_terminal_shows_is_what_the_log_keeps(finished):
     assert "training" in log and log.splitlines()[-1] in (finished.path / "output.txt").read_text()
 
 
+def test_tracks_that_are_gathered_are_not_kept_twice(finished):
+    assert not (finished.path / "results/mini/tracks_in_batches").exists()
+
+
 def test_a_second_run_has_nothing_to_do(again):
     run = again.snakemake("--cores", "2")
     assert run.nothing_to_do
@@ -94,14 +99,14 @@ def test_a_new_description_of_a_cell_type_renders_it_alone(again):
     changed(again.path / "config/cell_types.tsv", "cell_type\t", "description\tcell_type\t")
     changed(again.path / "config/cell_types.tsv", "\nCT1\t", "\n\tCT1\t")
     changed(again.path / "config/cell_types.tsv", "\nCT2\t", "\na new description\tCT2\t")
-    assert again.dry_run().jobs == {"render": 1, "all": 1}
+    assert again.dry_run().jobs == {"render": 2, "gather": 1, "all": 1}
 
 
 def test_a_further_cell_type_needs_no_training(again):
     with (again.path / "config/cell_types.tsv").open("a") as table:
         table.write("CT3\tworld/CT2.fragments.tsv.gz\t\n")
     run = again.dry_run()
-    assert run.jobs == {"accessibility": 1, "render": 1, "evaluate": 1, "all": 1}
+    assert run.jobs == {"accessibility": 1, "render": 2, "gather": 1, "evaluate": 1, "all": 1}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +122,10 @@ def test_a_further_cell_type_needs_no_training(again):
         ({"prediction": {"fdr": 0.2}}, FROM_TRAINING),
         ({"prediction": {"batch_size": 4}}, AFTER_TRAINING),
         ({"prediction": {"shards": 3}}, AFTER_TRAINING),
-        ({"prediction": {"factors": ["SIM3"]}}, {"render"}),
+        ({"prediction": {"factors": ["SIM3"]}}, RENDERING),
+        ({"prediction": {"factors": ["SIM1", "SIM2"]}}, RENDERING),
+        ({"prediction": {"factors_per_job": 1}}, RENDERING),
+        ({"prediction": {"factors_per_job": 3}}, RENDERING),
         ({"mirror": "elsewhere"}, set()),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
@@ -157,7 +165,10 @@ def is_embedding(folder: Path) -> bool:
 
 
 def is_rendering(folder: Path) -> bool:
-    return any(folder.glob("results/mini/tracks/.*.tmp"))
+    """Whether the third batch is being made: then Snakemake knows that one of the first two is whole."""
+    batches = folder / "results/mini/tracks_in_batches"
+    made, begun = list(batches.glob("*/[0-9]")), list(batches.glob("*/.*.tmp"))
+    return bool(made) and bool(begun) and len(made) + len(begun) >= 3
 
 
 def test_killed_in_training_embedding_and_rendering_it_ends_in_the_same_bytes(finished, mini):
@@ -174,6 +185,8 @@ def test_killed_in_training_embedding_and_rendering_it_ends_in_the_same_bytes(fi
     assert not all((mini.path / "results/mini/tracks" / cell_type).exists() for cell_type in CELL_TYPES)
 
     mini.snakemake("--unlock")
+    # What was whole is not rendered again.
+    assert 0 < mini.dry_run().jobs["render"] < 4
     mini.snakemake("--cores", "2")
     assert results(mini.path) == results(finished.path)
     assert mini.dry_run().nothing_to_do

@@ -11,7 +11,14 @@ from tfbind.config import parse_config
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
 from tfbind.core.sources import local_path, uniprot_url
-from tfbind.tables import accessions_to_fetch, check_files, read_tables, sources
+from tfbind.prediction.gather import factor_batches
+from tfbind.tables import (
+    accessions_to_fetch,
+    check_files,
+    factors_to_render,
+    read_tables,
+    sources,
+)
 
 
 def checked_inputs():
@@ -73,6 +80,10 @@ TRAINED_TRACKS = [
 ]
 RENDERED = CONFIG.prediction.cell_types or list(CELL_TYPES)
 SHARDS = list(range(CONFIG.prediction.shards))
+# The factors of each job that renders a cell type.
+BATCHES = factor_batches(
+    factors_to_render(CONFIG, TABLES), CONFIG.prediction.factors_per_job
+)
 
 UNIPROT_FILES = {
     accession: local_path(uniprot_url(accession)).as_posix()
