@@ -166,6 +166,13 @@ def test_download_brings_what_the_configuration_names(tiny_run, tmp_path):
         refused(
             CliRunner().invoke(main, [*arguments, "elsewhere.fa"]), "elsewhere.fa: is not where any URL", where
         )
+        for others in (["--batch", "reference"], []):
+            Path(where).unlink()
+            assert CliRunner().invoke(main, [*arguments, *others]).exit_code == 0
+            assert Path(where).read_bytes() == content
+        refused(CliRunner().invoke(main, [*arguments, "--batch", "peaks_1"]), "no batch 'peaks_1'", "reference")
+        both = CliRunner().invoke(main, [*arguments, "--batch", "reference", where])
+        assert both.exit_code == 2 and "not both" in both.stderr
 
 
 def test_schema_writes_the_schemas(tmp_path):

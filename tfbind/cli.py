@@ -161,37 +161,21 @@ def simulate(configs: tuple[Path, ...]) -> None:
 
 @main.command()
 @config_option
-@click.argument("paths", type=FILE, nargs=-1, required=True)
-def download(configs: tuple[Path, ...], paths: tuple[Path, ...]) -> None:
+@click.option("--batch", help="A batch of the workflow, such as `peaks_1`, in place of PATHS.")
+@click.argument("paths", type=FILE, nargs=-1)
+def download(configs: tuple[Path, ...], batch: str | None, paths: tuple[Path, ...]) -> None:
     """Download files of the configuration or its tables: PATHS are where they are kept (resources/downloads).
 
-    A download that was interrupted goes on where it stopped; checksums are verified; nothing half-downloaded
-    gets its final name.
+    With neither PATHS nor a batch, all are downloaded. A download that was interrupted goes on where it stopped;
+    checksums are verified; nothing half-downloaded gets its final name.
     """
-    from tfbind.core.progress import Progress
-    from tfbind.core.sources import fetch, local_path, uniprot_url
-    from tfbind.tables import accessions_to_fetch, sources
+    from tfbind.downloads import chosen_downloads
+    from tfbind.downloads import download as fetch_all
 
+    if batch is not None and paths:
+        raise click.UsageError("give PATHS or --batch, not both")
     config, dataset = _read(configs)
-    known = {
-        local_path(source.source): (source.source, source.sha256)
-        for source in sources(config, dataset)
-        if source.is_url
-    }
-    for accession in accessions_to_fetch(config, dataset):
-        known[local_path(uniprot_url(accession))] = (uniprot_url(accession), None)
-    for path in paths:
-        if path not in known:
-            raise InputError(
-                "is not where any URL of the configuration is kept",
-                file=path,
-                mend=f"give one of: {', '.join(map(str, sorted(known))) or 'none, there are no URLs'}",
-            )
-    with Progress("downloading", len(paths), unit="files") as progress:
-        for path in paths:
-            url, sha256 = known[path]
-            fetch(url, path, sha256=sha256, mirror=config.mirror)
-            progress.advance(note=path.name)
+    fetch_all(chosen_downloads(config, dataset, batch=batch, paths=paths), mirror=config.mirror)
 
 
 @main.command()

@@ -102,6 +102,14 @@ def test_a_new_description_of_a_cell_type_renders_it_alone(again):
     assert again.dry_run().jobs == {"render": 2, "gather": 1, "all": 1}
 
 
+def test_a_further_cell_type_by_url_needs_no_training(again):
+    with (again.path / "config/cell_types.tsv").open("a") as table:
+        table.write(f"CT3\thttps://example.org/CT3.bw\t{'0' * 64}\n")
+    jobs = again.dry_run().jobs
+    made = {"download_accessibility_2": 1, "accessibility": 1, "render": 2, "gather": 1, "evaluate": 1, "all": 1}
+    assert jobs == made
+
+
 def test_a_further_cell_type_needs_no_training(again):
     with (again.path / "config/cell_types.tsv").open("a") as table:
         table.write("CT3\tworld/CT2.fragments.tsv.gz\t\n")
@@ -133,6 +141,12 @@ def test_a_further_cell_type_needs_no_training(again):
 def test_a_changed_setting_reruns_what_depends_on_it(finished, overlay, setting, steps):
     run = finished.dry_run(config=["config/mini.yaml", overlay(setting)])
     assert run.steps == steps and run.nothing_to_do == (not steps)
+
+
+def test_another_checksum_of_an_accessibility_file_reruns_what_depends_on_it(again):
+    checksum = hashlib.sha256((again.path / "mirror/example.org/CT1.fragments.tsv.gz").read_bytes()).hexdigest()
+    changed(again.path / "config/cell_types.tsv", checksum, "0" * 64)
+    assert again.dry_run().steps == FROM_TRAINING | {"download_accessibility_1", "accessibility"}
 
 
 def test_a_changed_accessibility_gives_another_model(again, overlay):
