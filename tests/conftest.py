@@ -191,6 +191,7 @@ class TinyRun:
                 "output": r / "tracks/CT1",
                 "threads": 1,
             },
+            "gather": {"output": r / "tracks/CT1"},
             "evaluate": {
                 "accessibility": r / "accessibility",
                 "embedding": embedding / "tokens",

@@ -36,6 +36,7 @@ VERBS = [
     "embed",
     "assemble",
     "render",
+    "gather",
     "evaluate",
     "plot-history",
 ]
@@ -165,6 +166,13 @@ def test_download_brings_what_the_configuration_names(tiny_run, tmp_path):
         refused(
             CliRunner().invoke(main, [*arguments, "elsewhere.fa"]), "elsewhere.fa: is not where any URL", where
         )
+        for others in (["--batch", "reference"], []):
+            Path(where).unlink()
+            assert CliRunner().invoke(main, [*arguments, *others]).exit_code == 0
+            assert Path(where).read_bytes() == content
+        refused(CliRunner().invoke(main, [*arguments, "--batch", "peaks_1"]), "no batch 'peaks_1'", "reference")
+        both = CliRunner().invoke(main, [*arguments, "--batch", "reference", where])
+        assert both.exit_code == 2 and "not both" in both.stderr
 
 
 def test_schema_writes_the_schemas(tmp_path):
@@ -247,6 +255,11 @@ def test_shards_and_history_that_are_not_there_are_told(tiny_run, tmp_path):
     refused(result, f"{tmp_path}/history.tsv")
 
 
+def test_batches_of_tracks_that_are_not_there_are_told(tiny_run, tmp_path):
+    result = tiny_run.tfbind(*tiny_run.arguments("gather", output=tmp_path / "out"), tmp_path / "0")
+    refused(result, f"{tmp_path}/0: there is no such batch of tracks")
+
+
 def test_output_that_cannot_be_written_is_told(tiny_run, tmp_path):
     (tmp_path / "file").write_text("no folder")
     result = tiny_run.tfbind(*tiny_run.arguments("targets", output=tmp_path / "file/targets"))
@@ -278,11 +291,45 @@ def test_shard_beyond_the_last_is_told(tiny_run, tmp_path):
     refused(result, "key 'prediction.shards': there is no shard 2: this genome has 2")
 
 
-def overlaid(tiny_run, tmp_path, verb, values, **changes):
+def overlaid(tiny_run, tmp_path, verb, values, *paths, **changes):
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(yaml.safe_dump(values))
-    arguments = tiny_run.arguments(verb, output=tmp_path / "out", **changes)
-    return tiny_run.tfbind(*arguments, "--config", overlay)
+    arguments = tiny_run.arguments(verb, **{"output": tmp_path / "out", **changes})
+    return tiny_run.tfbind(*arguments, "--config", overlay, *paths)
+
+
+IN_BATCHES = {"prediction": {"factors_per_job": 2}}
+
+
+def rendered_in_batches(tiny_run, tmp_path):
+    """Factors 1 and 2, 3 and 4, and 5, each in a folder of its own."""
+    folders = [tmp_path / str(batch) for batch in range(3)]
+    for batch, folder in enumerate(folders):
+        result = overlaid(tiny_run, tmp_path, "render", IN_BATCHES, batch=batch, output=folder)
+        assert result.exit_code == 0, result.output
+    return folders
+
+
+def test_tracks_in_batches_are_gathered_to_what_one_render_makes(tiny_run, tmp_path):
+    folders = rendered_in_batches(tiny_run, tmp_path)
+    assert [len(list(folder.iterdir())) for folder in folders] == [6, 6, 3]
+    made, whole = tmp_path / "out", tiny_run.results / "tracks/CT1"
+    assert overlaid(tiny_run, tmp_path, "gather", IN_BATCHES, *folders).exit_code == 0
+    assert sorted(path.name for path in made.iterdir()) == sorted(path.name for path in whole.iterdir())
+    for path in whole.glob("*.json"):
+        one, other = (json.loads(each.read_text()) for each in (path, made / path.name))
+        assert {**one, "peaks": None} == {**other, "peaks": None}
+
+    (folders[1] / "SIM03.bw").unlink()
+    shutil.rmtree(made)
+    result = overlaid(tiny_run, tmp_path, "gather", IN_BATCHES, *folders)
+    refused(result, f"{folders[1]}/SIM03.bw: is missing")
+    assert not made.exists()
+
+
+def test_batch_beyond_the_last_is_told(tiny_run, tmp_path):
+    result = overlaid(tiny_run, tmp_path, "render", IN_BATCHES, batch=3)
+    refused(result, "key 'prediction.factors_per_job': there is no batch 3", "3 batches", "0 to 2")
 
 
 def test_model_of_another_bin_is_refused(tiny_run, tmp_path):

@@ -163,37 +163,21 @@ def simulate(configs: tuple[Path, ...]) -> None:
 
 @main.command()
 @config_option
-@click.argument("paths", type=FILE, nargs=-1, required=True)
-def download(configs: tuple[Path, ...], paths: tuple[Path, ...]) -> None:
+@click.option("--batch", help="A batch of the workflow, such as `peaks_1`, in place of PATHS.")
+@click.argument("paths", type=FILE, nargs=-1)
+def download(configs: tuple[Path, ...], batch: str | None, paths: tuple[Path, ...]) -> None:
     """Download files of the configuration or its tables: PATHS are where they are kept (resources/downloads).
 
-    A download that was interrupted goes on where it stopped; checksums are verified; nothing half-downloaded
-    gets its final name.
+    With neither PATHS nor a batch, all are downloaded. A download that was interrupted goes on where it stopped;
+    checksums are verified; nothing half-downloaded gets its final name.
     """
-    from tfbind.core.progress import Progress
-    from tfbind.core.sources import fetch, local_path, uniprot_url
-    from tfbind.tables import accessions_to_fetch, sources
+    from tfbind.downloads import chosen_downloads
+    from tfbind.downloads import download as fetch_all
 
+    if batch is not None and paths:
+        raise click.UsageError("give PATHS or --batch, not both")
     config, dataset = _read(configs)
-    known = {
-        local_path(source.source): (source.source, source.sha256)
-        for source in sources(config, dataset)
-        if source.is_url
-    }
-    for accession in accessions_to_fetch(config, dataset):
-        known[local_path(uniprot_url(accession))] = (uniprot_url(accession), None)
-    for path in paths:
-        if path not in known:
-            raise InputError(
-                "is not where any URL of the configuration is kept",
-                file=path,
-                mend=f"give one of: {', '.join(map(str, sorted(known))) or 'none, there are no URLs'}",
-            )
-    with Progress("downloading", len(paths), unit="files") as progress:
-        for path in paths:
-            url, sha256 = known[path]
-            fetch(url, path, sha256=sha256, mirror=config.mirror)
-            progress.advance(note=path.name)
+    fetch_all(chosen_downloads(config, dataset, batch=batch, paths=paths), mirror=config.mirror)
 
 
 @main.command()
@@ -429,6 +413,11 @@ def assemble(
 @model_option
 @embedding_option
 @click.option("--accessibility", type=FILE, help="Its accessibility bigWig; left out if it has none.")
+@click.option(
+    "--batch",
+    type=click.IntRange(min=0),
+    help="Which of the batches of prediction.factors_per_job factors, from 0; all factors if not given.",
+)
 @output_option("Folder of the tracks to make.")
 @threads_option
 @gpus_option
@@ -440,33 +429,52 @@ def render(
     model: Path,
     embedding: Path,
     accessibility: Path | None,
+    batch: int | None,
     output: Path,
     threads: int | None,
     gpus: int,
 ) -> None:
-    """Make the tracks of a cell type: FACTOR.bw, FACTOR.narrowPeak and FACTOR.json for every factor."""
+    """Make the tracks of a cell type: FACTOR.bw, FACTOR.narrowPeak and FACTOR.json for every factor.
+
+    Many factors can be rendered in batches, side by side; `tfbind gather` lays them together.
+    """
     from tfbind.model.data import open_genome_data
     from tfbind.prediction.embed import GenomeEmbedding
     from tfbind.prediction.render import render_cell_type
 
     _use_threads(threads)
     config, dataset = _read(configs)
+    names = _factors_of(batch, config, dataset)
     row = _cell_type(dataset, cell_type, config)
     _require_same_track(row, accessibility, config)
     genome, checkpoint = _open(reference, model, config)
-    factor_set = _factor_set(factors, checkpoint)
     with _on_device(checkpoint, config, gpus):
         render_cell_type(
             checkpoint,
             GenomeEmbedding.open(embedding, checkpoint, genome),
             genome,
             open_genome_data(genome, [accessibility], bin=config.windows.bin),
-            factor_set,
-            config.prediction.factors or factor_set.names,
+            _factor_set(factors, checkpoint),
+            names,
             cell_type,
             output,
             context=_context(row, accessibility),
         )
+
+
+@main.command()
+@config_option
+@output_option("Folder of the tracks to make.")
+@click.argument("batches", type=FILE, nargs=-1, required=True)
+def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -> None:
+    """Lay the BATCHES of a cell type's tracks together to one folder; they stay as they are.
+
+    It refuses batches that are not whole, or not of the same model, genome and cell type.
+    """
+    from tfbind.prediction.gather import gather as lay_together
+    from tfbind.tables import factors_to_render
+
+    lay_together(batches, factors_to_render(*_read(configs)), output)
 
 
 @main.command()
@@ -555,6 +563,24 @@ def _cell_type(dataset: DataSet, name: str, config: Config) -> CellTypeRow:
     raise InputError(
         f"there is no cell type '{name}'", file=config.tables.cell_types, mend=f"take one of {known}"
     )
+
+
+def _factors_of(batch: int | None, config: Config, dataset: DataSet) -> list[str]:
+    """The factors of a batch; all that are to be rendered if it is None."""
+    from tfbind.prediction.gather import factor_batches
+    from tfbind.tables import factors_to_render
+
+    names = factors_to_render(config, dataset)
+    if batch is None:
+        return names
+    batches = factor_batches(names, config.prediction.factors_per_job)
+    if batch >= len(batches):
+        raise InputError(
+            f"there is no batch {batch}: {len(names)} factors are {len(batches)} batches (from 0)",
+            key="prediction.factors_per_job",
+            mend=f"give one of 0 to {len(batches) - 1}, or set it to fewer factors a job",
+        )
+    return batches[batch]
 
 
 def _track(row: CellTypeRow, folder: Path) -> Path | None:

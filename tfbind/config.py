@@ -312,6 +312,12 @@ class PredictionSettings(Section):
     cell_types: list[str] | None = Field(
         None, description="Cell types to render; none: all of the table.", min_length=1
     )
+    factors_per_job: int = Field(
+        256,
+        ge=1,
+        description="Most factors that one job renders, in one cell type; more factors are more jobs. Multiples "
+        "of 64 give the same tracks, whatever the number; others may round the last digit differently.",
+    )
     fdr: float = Field(
         0.1, gt=0, lt=1, description="False discovery rate, on validation chromosomes, of the called peaks."
     )

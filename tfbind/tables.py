@@ -507,6 +507,12 @@ def accessions_to_fetch(config: Config, dataset: DataSet) -> list[str]:
     return sorted({row.uniprot for row in dataset.factors if row.uniprot and row.sequence is None})
 
 
+def factors_to_render(config: Config, dataset: DataSet) -> list[str]:
+    """The factors that tracks are made of, each once: those of `prediction.factors`, or all of the table."""
+    names = config.prediction.factors or [row.factor for row in dataset.factors]
+    return list(dict.fromkeys(names))
+
+
 def check_files(dataset: DataSet, config: Config) -> None:
     """Check that every local file is there. Files below `simulation.folder` are made by the run itself.
 

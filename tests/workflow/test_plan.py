@@ -17,11 +17,12 @@ YEAST = "config/yeast/config.yaml"
 
 SAME_FOR_ALL = {"reference": 1, "factors": 1, "targets": 1, "train": 1, "plot_history": 1, "assemble": 1}
 SAME_FOR_ALL |= {"evaluate": 1, "all": 1}
+MORE_FACTORS_IN_A_JOB = {"prediction": {"factors_per_job": 60}}
 
 
 def test_the_demo_is_what_runs_without_a_configfile(project):
     run = project.dry_run(config=())
-    assert run.jobs == SAME_FOR_ALL | {"simulate": 1, "accessibility": 3, "embed": 2, "render": 3}
+    assert run.jobs == SAME_FOR_ALL | {"simulate": 1, "accessibility": 3, "embed": 2, "render": 3, "gather": 3}
     assert project.dry_run(config=[DEMO]).jobs == run.jobs
 
 
@@ -31,7 +32,7 @@ def test_yeast_has_none_of_the_demo_and_few_jobs_for_many_factors(project):
     downloads = {f"download_peaks_{n}": 1 for n in (1, 2, 3)} | {f"download_proteins_{n}": 1 for n in (1, 2, 3)}
     downloads |= {"download_reference": 1, "download_accessibility_1": 1}
     shards = yaml.safe_load((ROOT / YEAST).read_text()).get("prediction", {}).get("shards", 4)
-    assert run.jobs == SAME_FOR_ALL | downloads | {"accessibility": 1, "embed": shards, "render": 1}
+    assert run.jobs == SAME_FOR_ALL | downloads | {"accessibility": 1, "embed": shards, "render": 1, "gather": 1}
 
 
 def test_a_dry_run_writes_no_results(project):
@@ -65,15 +66,24 @@ def test_the_effective_configuration_says_what_ran(mini, overlay):
     assert load_config(effective).training.learning_rate == 1e-5
 
 
-@pytest.mark.parametrize("factors", [3, 60])
-def test_jobs_do_not_grow_with_factors(mini, factors):
+def with_factors(mini, count):
     with (mini.path / "config/factors.tsv").open("a") as table:
-        for number in range(3, factors):
+        for number in range(3, count):
             table.write(f"MORE{number}\tSIM3\t\n")
-    run = mini.dry_run()
-    assert (
-        sum(run.jobs.values()) == len(SAME_FOR_ALL) + 3 + 1 + 2 + 2
-    )  # downloads, accessibility, shards, cell types
+    return mini
+
+
+@pytest.mark.parametrize("factors", [3, 60])
+def test_jobs_do_not_grow_with_factors(mini, overlay, factors):
+    run = with_factors(mini, factors).dry_run(config=["config/mini.yaml", overlay(MORE_FACTORS_IN_A_JOB)])
+    # downloads, accessibility, shards, and to render and gather each cell type
+    assert sum(run.jobs.values()) == len(SAME_FOR_ALL) + 3 + 1 + 2 + 2 + 2
+
+
+def test_a_job_renders_so_many_factors_of_a_cell_type(mini):
+    # 11 factors by twos, in two cell types
+    run = with_factors(mini, 11).dry_run()
+    assert run.jobs["render"] == 6 * 2 and run.jobs["gather"] == 2
 
 
 # --- errors: short, and in the user's words -----------------------------------------------------------------

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.xdist_group("workflow")
 
 FACTORS = ("SIM1", "SIM2", "SIM3")
 CELL_TYPES = ("CT1", "CT2")
-AFTER_TRAINING = {"embed", "assemble", "render", "evaluate"}
+RENDERING = {"render", "gather"}
+AFTER_TRAINING = {"embed", "assemble", "evaluate"} | RENDERING
 FROM_TRAINING = AFTER_TRAINING | {"train", "plot_history"}
 
 
@@ -46,6 +47,10 @@ def test_the_terminal_says_how_good_it_is_and_what_to_open(finished):
 def test_what_the_terminal_shows_is_what_the_log_keeps(finished):
     log = (finished.path / "logs/mini/train.log").read_text()
     assert "training" in log and log.splitlines()[-1] in (finished.path / "output.txt").read_text()
+
+
+def test_tracks_that_are_gathered_are_not_kept_twice(finished):
+    assert not (finished.path / "results/mini/tracks_in_batches").exists()
 
 
 def test_a_second_run_has_nothing_to_do(again):
@@ -83,14 +88,22 @@ def test_a_new_description_of_a_cell_type_renders_it_alone(again):
     changed(again.path / "config/cell_types.tsv", "cell_type\t", "description\tcell_type\t")
     changed(again.path / "config/cell_types.tsv", "\nCT1\t", "\n\tCT1\t")
     changed(again.path / "config/cell_types.tsv", "\nCT2\t", "\na new description\tCT2\t")
-    assert again.dry_run().jobs == {"render": 1, "all": 1}
+    assert again.dry_run().jobs == {"render": 2, "gather": 1, "all": 1}
+
+
+def test_a_further_cell_type_by_url_needs_no_training(again):
+    with (again.path / "config/cell_types.tsv").open("a") as table:
+        table.write(f"CT3\thttps://example.org/CT3.bw\t{'0' * 64}\n")
+    jobs = again.dry_run().jobs
+    made = {"download_accessibility_2": 1, "accessibility": 1, "render": 2, "gather": 1, "evaluate": 1, "all": 1}
+    assert jobs == made
 
 
 def test_a_further_cell_type_needs_no_training(again):
     with (again.path / "config/cell_types.tsv").open("a") as table:
         table.write("CT3\tworld/CT2.fragments.tsv.gz\t\n")
     run = again.dry_run()
-    assert run.jobs == {"accessibility": 1, "render": 1, "evaluate": 1, "all": 1}
+    assert run.jobs == {"accessibility": 1, "render": 2, "gather": 1, "evaluate": 1, "all": 1}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +119,10 @@ def test_a_further_cell_type_needs_no_training(again):
         ({"prediction": {"fdr": 0.2}}, FROM_TRAINING),
         ({"prediction": {"batch_size": 4}}, AFTER_TRAINING),
         ({"prediction": {"shards": 3}}, AFTER_TRAINING),
-        ({"prediction": {"factors": ["SIM3"]}}, {"render"}),
+        ({"prediction": {"factors": ["SIM3"]}}, RENDERING),
+        ({"prediction": {"factors": ["SIM1", "SIM2"]}}, RENDERING),
+        ({"prediction": {"factors_per_job": 1}}, RENDERING),
+        ({"prediction": {"factors_per_job": 3}}, RENDERING),
         ({"mirror": "elsewhere"}, set()),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
@@ -114,6 +130,12 @@ def test_a_further_cell_type_needs_no_training(again):
 def test_a_changed_setting_reruns_what_depends_on_it(finished, overlay, setting, steps):
     run = finished.dry_run(config=["config/mini.yaml", overlay(setting)])
     assert run.steps == steps and run.nothing_to_do == (not steps)
+
+
+def test_another_checksum_of_an_accessibility_file_reruns_what_depends_on_it(again):
+    checksum = hashlib.sha256((again.path / "mirror/example.org/CT1.fragments.tsv.gz").read_bytes()).hexdigest()
+    changed(again.path / "config/cell_types.tsv", checksum, "0" * 64)
+    assert again.dry_run().steps == FROM_TRAINING | {"download_accessibility_1", "accessibility"}
 
 
 def test_a_changed_accessibility_gives_another_model(again, overlay):
@@ -133,7 +155,10 @@ def is_embedding(folder: Path) -> bool:
 
 
 def is_rendering(folder: Path) -> bool:
-    return any(folder.glob("results/mini/tracks/.*.tmp"))
+    """Whether the third batch is being made: then Snakemake knows that one of the first two is whole."""
+    batches = folder / "results/mini/tracks_in_batches"
+    made, begun = list(batches.glob("*/[0-9]")), list(batches.glob("*/.*.tmp"))
+    return bool(made) and bool(begun) and len(made) + len(begun) >= 3
 
 
 def test_killed_in_training_embedding_and_rendering_it_ends_in_the_same_bytes(finished, mini):
@@ -150,6 +175,8 @@ def test_killed_in_training_embedding_and_rendering_it_ends_in_the_same_bytes(fi
     assert not all((mini.path / "results/mini/tracks" / cell_type).exists() for cell_type in CELL_TYPES)
 
     mini.snakemake("--unlock")
+    # What was whole is not rendered again.
+    assert 0 < mini.dry_run().jobs["render"] < 4
     mini.snakemake("--cores", "2")
     assert mini.results() == finished.results()
     assert mini.dry_run().nothing_to_do

@@ -6,6 +6,8 @@ A source is a path or an http(s) URL. A URL is downloaded to `resources/download
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
 import time
@@ -70,7 +72,7 @@ def fetch(
     location
         Path or URL.
     destination
-        The file to write. If it is there already with the right checksum, nothing is done.
+        The file to write. If it, or its part, is there already with the right checksum, nothing is fetched.
     sha256
         What the file must have; None: the length alone is verified.
     mirror
@@ -89,7 +91,13 @@ def fetch(
         file nothing is kept; the part of a download that was interrupted is.
     """
     destination = Path(destination)
+    part = _part(destination)
     if sha256 is not None and destination.is_file() and sha256_file(destination) == sha256:
+        part.unlink(missing_ok=True)
+        return
+    if sha256 is not None and part.is_file() and sha256_file(part) == sha256:
+        part.replace(destination)
+        _notice(destination).unlink(missing_ok=True)
         return
     if not is_url(location):
         _copy(location, Path(location), destination, sha256)
@@ -106,6 +114,21 @@ def fetch(
                 mend="correct the path of the mirror, or take `mirror` out to download from the web",
             )
         _copy(location, Path(mirror) / _host_and_path(location), destination, sha256)
+
+
+def keep_as_part(destination: Path) -> None:
+    """Let a whole file be found again as its own `.part`, should somebody delete it. It takes no room."""
+    # Where there are no hard links, it would be downloaded again; nothing else is lost.
+    with contextlib.suppress(OSError):
+        os.link(destination, _part(destination))
+
+
+def _part(destination: Path) -> Path:
+    return destination.with_name(f"{destination.name}.part")
+
+
+def _notice(destination: Path) -> Path:
+    return destination.with_name(f"{destination.name}.part.json")
 
 
 def _host_and_path(url: str) -> Path:
@@ -177,11 +200,11 @@ class _Download:
 
     @property
     def part(self) -> Path:
-        return self.destination.with_name(self.destination.name + ".part")
+        return _part(self.destination)
 
     @property
     def notice(self) -> Path:
-        return self.destination.with_name(self.destination.name + ".part.json")
+        return _notice(self.destination)
 
     def run(self) -> None:
         self.destination.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,15 @@ from tfbind.config import parse_config
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
 from tfbind.core.sources import local_path, uniprot_url
-from tfbind.tables import accessions_to_fetch, check_files, read_tables, sources
+from tfbind.downloads import download_batches
+from tfbind.prediction.gather import factor_batches
+from tfbind.tables import (
+    accessions_to_fetch,
+    check_files,
+    factors_to_render,
+    read_tables,
+    sources,
+)
 
 
 def checked_inputs():
@@ -38,8 +46,6 @@ LOGS = f"logs/{CONFIG.name}"
 # The configuration as it is after all --configfile and --config, defaults included. It is no input of any rule,
 # since every change of it would then rerun everything; see depends.smk.
 EFFECTIVE_CONFIG = f"{RESULTS}/config.yaml"
-
-FILES_PER_DOWNLOAD = 25
 
 
 def write_effective_config():
@@ -73,11 +79,15 @@ TRAINED_TRACKS = [
 ]
 RENDERED = CONFIG.prediction.cell_types or list(CELL_TYPES)
 SHARDS = list(range(CONFIG.prediction.shards))
+# The factors of each job that renders a cell type.
+BATCHES = factor_batches(
+    factors_to_render(CONFIG, TABLES), CONFIG.prediction.factors_per_job
+)
 
-UNIPROT_FILES = {
-    accession: local_path(uniprot_url(accession)).as_posix()
+UNIPROT_FILES = [
+    local_path(uniprot_url(accession)).as_posix()
     for accession in accessions_to_fetch(CONFIG, TABLES)
-}
+]
 
 
 def path_of(source):
@@ -93,7 +103,7 @@ def paths_of(given):
 def protein_and_motif_files():
     """The files with the proteins and motifs of the factors."""
     files = paths_of([*CONFIG.factors.proteins, *CONFIG.factors.motifs])
-    return files + list(UNIPROT_FILES.values())
+    return files + UNIPROT_FILES
 
 
 def simulated_files():
@@ -143,44 +153,7 @@ def launcher(wildcards, resources):
     return resources.get("mpi", "")
 
 
-# --- downloads: few jobs, whatever the number of files --------------------------------------------------------
-
-
-def download_batches():
-    """The URLs in batches: name of the batch -> {local path: sha256 or None}.
-
-    Batches follow the order of the tables, so that a row added at the end leaves the earlier batches alone.
-    """
-    checksums = {
-        path_of(source): source.sha256
-        for source in sources(CONFIG, TABLES)
-        if source.is_url
-    }
-    groups = [
-        ("reference", paths_of([CONFIG.reference.fasta, CONFIG.reference.blacklist]))
-    ]
-    tracks = [path_of(CELL_TYPES[name].accessibility) for name in WITH_TRACK]
-    groups += [
-        (f"accessibility_{number}", [path]) for number, path in enumerate(tracks, 1)
-    ]
-    groups += numbered("peaks", paths_of(row.peaks for row in TABLES.experiments))
-    groups += numbered("proteins", protein_and_motif_files())
-    # One file may be given twice, as two experiments' peaks; it is downloaded once.
-    left = {**dict.fromkeys(UNIPROT_FILES.values()), **checksums}
-    batches = {
-        name: {path: left.pop(path) for path in paths if path in left}
-        for name, paths in groups
-    }
-    return {name: batch for name, batch in batches.items() if batch}
-
-
-def numbered(name, paths):
-    """Paths in batches of at most FILES_PER_DOWNLOAD."""
-    starts = range(0, len(paths), FILES_PER_DOWNLOAD)
-    return [
-        (f"{name}_{n}", paths[start : start + FILES_PER_DOWNLOAD])
-        for n, start in enumerate(starts, 1)
-    ]
+# --- downloads ------------------------------------------------------------------------------------------------
 
 
 def verified(batch):
@@ -189,10 +162,8 @@ def verified(batch):
     `update`: a file that is there already with the right checksum is not downloaded again. What is fetched from
     UniProt has no checksum of the file; `tfbind factors` verifies the sequence in it.
     """
-    return [
-        ensure(update(path), sha256=sha256) if sha256 else update(path)
-        for path, sha256 in batch.items()
-    ]
+    files = [(update(each.path.as_posix()), each.sha256) for each in batch]
+    return [ensure(file, sha256=sha256) if sha256 else file for file, sha256 in files]
 
 
 # --- at the end -----------------------------------------------------------------------------------------------

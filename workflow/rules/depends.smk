@@ -16,7 +16,7 @@
 #   splits, model, training                       train
 #   prediction.fdr                                train (it sets the thresholds)
 #   prediction.shards, .batch_size, .precision    embed
-#   prediction.factors                            render
+#   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new
 #   splits.test_chromosomes                       train (what it must not see), evaluate
 #   name, mirror, tables (their paths)            none; another name is another run
@@ -39,7 +39,6 @@ DEPENDS_ON = {
         "prediction.batch_size",
         "prediction.precision",
     ],
-    "render": ["prediction.factors"],
     "evaluate": ["seed", "splits.test_chromosomes"],
 }
 
@@ -60,6 +59,11 @@ def setting(key):
 def cells(rows, *columns):
     """Cells of a table that a step depends on; all of a row if no columns are named."""
     return [row.model_dump(mode="json", include=set(columns) or None) for row in rows]
+
+
+def factors_of_batch(wildcards):
+    """The factors that a job renders."""
+    return BATCHES[int(wildcards.batch)]
 
 
 def described_cell_type(wildcards):

@@ -1,7 +1,7 @@
-# From URLs to resources/downloads. Snakemake deletes the output of a job that fails; what had come of a file is
-# kept beside it (`.part`), and the next run goes on from there.
+# From URLs to resources/downloads. Snakemake deletes the new output of a job that fails; what had come of a file, all
+# of it or not, is kept beside it (`.part`), and the next run goes on from there.
 
-for name, batch in download_batches().items():
+for name, batch in download_batches(CONFIG, TABLES).items():
 
     rule:
         name:
@@ -15,6 +15,7 @@ for name, batch in download_batches().items():
             "../envs/tfbind.yaml"
         params:
             config=EFFECTIVE_CONFIG,
-            checksums=list(batch.values()),
+            batch=name,
+            checksums=[each.sha256 for each in batch],
         shell:
-            "tfbind download --config {params.config:q} {output:q} > {log:q} 2>&1"
+            "tfbind download --config {params.config:q} --batch {params.batch:q} > {log:q} 2>&1"

@@ -1,5 +1,5 @@
-# Prediction: the genome embedding in shards, and from it all tracks of a cell type in one job. The number of jobs
-# grows with shards and cell types, not with factors x cell types.
+# Prediction: the genome embedding in shards, and from it the tracks of each cell type in batches of factors. The
+# number of jobs grows with shards, and with cell types x (factors / prediction.factors_per_job).
 
 
 rule embed:
@@ -53,21 +53,38 @@ rule render:
         embedding=rules.assemble.output,
         accessibility=accessibility_track,
     output:
-        directory(f"{RESULTS}/tracks/{{cell_type}}"),
+        temp(directory(f"{RESULTS}/tracks_in_batches/{{cell_type}}/{{batch}}")),
     log:
-        f"{LOGS}/render/{{cell_type}}.log",
+        f"{LOGS}/render/{{cell_type}}/{{batch}}.log",
     benchmark:
-        f"{LOGS}/render/{{cell_type}}.benchmark.tsv"
+        f"{LOGS}/render/{{cell_type}}/{{batch}}.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     threads: 4
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_option,
-        settings=settings_of("render"),
+        factors=factors_of_batch,
         cell_type=described_cell_type,
+        gpus=gpus,
     shell:
-        "tfbind render --config {params.config:q} --cell-type {wildcards.cell_type:q}"
+        "tfbind render --config {params.config:q} --cell-type {wildcards.cell_type:q} --batch {wildcards.batch:q}"
         " --reference {input.reference:q} --factors {input.factors:q} --model {input.model:q}"
         " --embedding {input.embedding:q} {params.accessibility:q} --output {output:q} --threads {threads}"
-        " > {log:q} 2>&1"
+        " --gpus {params.gpus} > {log:q} 2>&1"
+
+
+rule gather:
+    input:
+        expand(rules.render.output, batch=range(len(BATCHES)), allow_missing=True),
+    output:
+        directory(f"{RESULTS}/tracks/{{cell_type}}"),
+    log:
+        f"{LOGS}/gather/{{cell_type}}.log",
+    localrule: True
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        config=EFFECTIVE_CONFIG,
+    shell:
+        "tfbind gather --config {params.config:q} --output {output:q} {input:q} > {log:q} 2>&1"

@@ -1,0 +1,28 @@
+"""Run benchmarks by name: `python -m benchmarks [NAME ...]`; all without a name.
+
+Each prints a table and, last, one line of JSON with its name, the ratio, the sizes and the device.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+# Name -> what it measures. The module of that name has `run() -> dict`, which prints the table.
+BENCHMARKS = {"dag": "jobs, seconds and memory of a plan at the scale of hg38, beside yeast's"}
+
+
+def main(names: list[str]) -> None:
+    """Run benchmarks, and print the JSON line of each."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        known = "\n".join(f"  {name:<10} {what}" for name, what in BENCHMARKS.items())
+        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are\n{known}")
+    for name in names or BENCHMARKS:
+        found = importlib.import_module(f"benchmarks.{name}").run()
+        print(json.dumps({"name": name, **found}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
