@@ -23,6 +23,9 @@ from typing import Any
 
 import pytest
 
+from tfbind.core.errors import InputError
+from tfbind.slurm import check_status_command
+
 ROOT = Path(__file__).parents[2]
 LONGEST = 600  # s; far above what is needed
 # Slurm's daemons may share two cores with all else that is tested.
@@ -105,7 +108,7 @@ def edit_profile(workdir: Any, *changes: tuple[str, str]) -> None:
     """A profile of the folder's own, with lines of it changed as a user would."""
     text = (ROOT / "slurm/config.yaml").read_text()
     for old, new in changes:
-        assert len(re.findall(rf"^ +{re.escape(old)}\b", text, re.MULTILINE)) == 1, old
+        assert len(re.findall(rf"^ +{re.escape(old)}", text, re.MULTILINE)) == 1, old
         text = re.sub(rf"^( +){re.escape(old)}.*$", rf"\g<1>{new}", text, flags=re.MULTILINE)
     (workdir.path / "slurm").unlink()
     (workdir.path / "slurm").mkdir()
@@ -124,7 +127,7 @@ def in_train(workdir: Any, key: str, value: str) -> None:
 
 
 def on_slurm(*more: str) -> list[str]:
-    return ["--profile", "slurm", *FAST, *ONE_THREAD, *more]
+    return ["--profile", "slurm", *more, *FAST, *ONE_THREAD]
 
 
 # --- looking at Slurm ---
@@ -320,6 +323,24 @@ def test_the_controller_may_restart_under_a_run(untrained, finished, cluster):
     assert untrained.results("mini/model") == finished.results("mini/model")
 
 
+def test_a_full_disk_is_told_and_with_room_the_run_goes_on(untrained, finished):
+    disk = untrained.path / "results/mini/training"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"needs a small disk, and may not mount one: {mounted.stderr.decode().strip()}")
+    try:
+        run = untrained.snakemake(*on_slurm(MODEL, "--retries", "1"), fails=True)
+        told = "results/mini/training/state/training.safetensors: cannot be read or written: No space left on device"
+        assert told in run.output and "the space that is left" in run.output
+        assert not list(disk.rglob("*.safetensors")) and not (untrained.path / MODEL).exists()
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        untrained.snakemake(*on_slurm(MODEL), timeout=LONGEST)
+        assert untrained.results("mini/model") == finished.results("mini/model")
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
 @pytest.mark.slow
 def test_a_lost_nodes_job_is_run_on_another(untrained, finished, cluster):
     lost = []
@@ -438,9 +459,26 @@ def test_sacct_without_accounting_is_refused(untrained):
     assert not jobs(untrained)
 
 
+def test_a_site_that_forgets_jobs_too_soon_is_told_what_to_do(start_cluster, monkeypatch, capsys):
+    for accounting in (False, True):
+        cluster = start_cluster(accounting=accounting, settings={"MinJobAge": "60"})
+        for name, value in cluster.environment().items():
+            monkeypatch.setenv(name, value)
+        if accounting:
+            with pytest.raises(InputError, match="60 s after its end") as caught:
+                check_status_command("squeue")
+            assert caught.value.mend == "set status: sacct"
+            check_status_command("sacct")
+        else:
+            check_status_command("squeue")
+            assert "60 s after its end" in capsys.readouterr().err
+        cluster.stop()
+
+
 def test_slurm_that_is_down_is_told(untrained):
     nowhere = untrained.path / "slurm.conf"
     nowhere.write_text("ClusterName=none\nSlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort=1\n")
-    down = replace(untrained, environment={**untrained.environment, "SLURM_CONF": str(nowhere)})
+    # Not by the cluster's own commands, which know where it is.
+    down = replace(untrained, environment={"SLURM_CONF": str(nowhere)})
     run = down.snakemake(*on_slurm(MODEL), fails=True)
     assert "is Slurm up?" in run.output

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 # Part of temporary names: on a shared file system, a number of a process says nothing of another machine's.
 _WRITER = socket.gethostname()
@@ -28,7 +32,8 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     temporary = final.with_name(f".{final.stem}.{_WRITER}.{os.getpid()}.tmp{final.suffix}")
     _sweep(final.parent, f".{final.stem}.{_WRITER}.", f".tmp{final.suffix}")
     try:
-        yield temporary
+        with _full_disk_told(final):
+            yield temporary
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
@@ -46,13 +51,50 @@ def atomic_dir(final: str | Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        yield temporary
+        with _full_disk_told(final):
+            yield temporary
         if final.exists():
             final.replace(former)
         temporary.replace(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def full_disk(path: str | Path) -> OSError:
+    """The error that says that there is no room for a file."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+@contextmanager
+def _full_disk_told(final: Path) -> Iterator[None]:
+    """Each writer tells of a full disk in its own way, and none names the file."""
+    try:
+        yield
+    except Exception as error:
+        unnamed = not (isinstance(error, OSError) and error.filename)
+        by_number = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        # safetensors says it in words, NumPy counts what it wrote.
+        in_words = re.search(r"No space left|quota exceeded|\d+ requested and \d+ written", str(error))
+        if unnamed and (by_number or in_words):
+            raise full_disk(final) from error
+        raise
+
+
+def new_array(path: str | Path, dtype: np.dtype | type, shape: tuple[int, ...]) -> np.memmap:
+    """A new array on disk (.npy), memory-mapped, of zeros.
+
+    Its room is taken at once: to write into a mapping for which the disk has no room kills a process (SIGBUS).
+
+    Raises
+    ------
+    OSError
+        There is no room for it.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with Path(path).open("r+b") as handle:
+        os.posix_fallocate(handle.fileno(), 0, max(1, os.fstat(handle.fileno()).st_size))
+    return array
 
 
 def _sweep(folder: Path, prefix: str, ending: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_path
+from tfbind.core.files import atomic_path, full_disk
 from tfbind.genome.intervals import bin_count, mean_per_bin
 from tfbind.genome.names import ALIASES_MEND, ChromosomeNames, listed
 
@@ -19,6 +20,8 @@ ENTRIES_AT_ONCE = 1 << 18
 # pyBigWig hands intervals over as Python objects: spans of this many bp bound how many there are at a time.
 SPAN = 1 << 22
 SMALLEST, LARGEST = 1e-30, 1e38
+# Of an entry and its share of the summaries at lower resolution, uncompressed; and of header and indices.
+BYTES_AN_ENTRY, ROOM = 24, 1 << 16
 
 
 def write_bigwig(
@@ -47,6 +50,8 @@ def write_bigwig(
     ------
     InputError
         A value is NaN or infinite.
+    OSError
+        The disk has no room for it.
     ValueError
         An array of the wrong length, an unknown chromosome, or chromosomes out of order.
     """
@@ -65,6 +70,22 @@ def write_bigwig(
                 _write_chromosome(handle, Path(path), chrom, sizes[chrom], array, bin, digits)
         finally:
             handle.close()
+        if not _is_whole(temporary):
+            raise full_disk(path)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a bigWig ends with the number it begins with."""
+    with path.open("rb") as raw:
+        magic = raw.read(4)
+        raw.seek(max(0, path.stat().st_size - 4))
+        return magic in MAGIC and raw.read(4) == magic
+
+
+def _require_room(path: Path, entries: int) -> None:
+    """On a full disk, pyBigWig crashes the process: see that there is room before."""
+    if shutil.disk_usage(path.parent).free < entries * BYTES_AN_ENTRY + ROOM:
+        raise full_disk(path)
 
 
 def round_digits(values: np.ndarray, digits: int) -> np.ndarray:
@@ -93,6 +114,7 @@ def _write_chromosome(
     start = first * bin
     end = np.append(start[1:], size)
     value = rounded[first].astype(np.float64)
+    _require_room(path, len(first))
     for low in range(0, len(first), ENTRIES_AT_ONCE):
         part = slice(low, low + ENTRIES_AT_ONCE)
         names = [chrom] * len(start[part])
@@ -108,13 +130,10 @@ def open_bigwig(path: str | Path) -> Iterator[Any]:
     if not path.is_file():
         raise InputError("there is no such file", file=path, mend="check the path")
     with path.open("rb") as raw:
-        magic = raw.read(4)
-        raw.seek(max(0, path.stat().st_size - 4))
-        end = raw.read(4)
-    if magic not in MAGIC:
-        raise InputError("not a bigWig", file=path, mend="give a bigWig, or name the file by what it is")
-    # A bigWig ends with the number it begins with; reading on where it does not may crash the process.
-    if end != magic:
+        if raw.read(4) not in MAGIC:
+            raise InputError("not a bigWig", file=path, mend="give a bigWig, or name the file by what it is")
+    # Reading on where it is not may crash the process.
+    if not _is_whole(path):
         mend = "download or copy the file again and compare its sha256"
         raise InputError("truncated bigWig: its end mark is missing", file=path, mend=mend)
     try:

@@ -14,6 +14,7 @@ from tfbind.core.errors import InputError
 from tfbind.core.files import (
     atomic_dir,
     atomic_path,
+    new_array,
     read_json,
     sha256_bytes,
     sha256_file,
@@ -68,9 +69,7 @@ def embed_shard(
     # must come out the same in any number of shards.
     filled = [*windows, *[windows[-1]] * (-len(windows) % batch_size)]
     with atomic_path(output) as temporary:
-        tokens = np.lib.format.open_memmap(
-            temporary, mode="w+", dtype=np.float16, shape=(bins, model.settings.rank)
-        )
+        tokens = new_array(temporary, np.float16, (bins, model.settings.rank))
         done = 0
         bases = sum(window.core_end - window.core_start for window in windows)
         with Progress("embedding the genome", bases, unit="bp") as progress:
@@ -130,11 +129,8 @@ def assemble(
             )
     with atomic_dir(output) as folder:
         arrays = {
-            chrom: np.lib.format.open_memmap(
-                folder / f"{index}.npy",
-                mode="w+",
-                dtype=np.float16,
-                shape=(bin_count(size, model.bin), model.settings.rank),
+            chrom: new_array(
+                folder / f"{index}.npy", np.float16, (bin_count(size, model.bin), model.settings.rank)
             )
             for index, (chrom, size) in enumerate(reference.sizes.items())
         }
