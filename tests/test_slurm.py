@@ -38,8 +38,10 @@ def test_without_a_record_there_is_nothing_left(tmp_path):
 
 def test_a_run_of_a_living_snakemake_is_left_alone(tmp_path):
     record = tmp_path / "run.json"
-    code = "import sys; sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code, "snakemake"], stdin=subprocess.PIPE) as other:
+    code = "import sys; print('here', flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, "snakemake"], **pipes) as other:
+        assert other.stdout.readline() == b"here\n"
         record.write_text(json.dumps({"run": "x", "host": socket.gethostname(), "process": other.pid}))
         with pytest.raises(InputError, match=f"as process {other.pid}"):
             cancel_leftovers(record)
@@ -64,9 +66,10 @@ def test_a_record_says_who_runs(tmp_path):
 
 def test_a_lock_is_told_with_what_to_type(tmp_path):
     locks = write_locks(tmp_path, "results/mine/model", "results/mine/evaluation")
+    typed = "snakemake --config 'name=a b'"
     hint = lock_hint(locks, "results/mine", ["snakemake", "--config", "name=a b"])
     assert hint.startswith("results/mine is locked")
-    assert hint.splitlines()[-2:] == ["    snakemake --config 'name=a b' --unlock", "    snakemake --config 'name=a b'"]
+    assert hint.splitlines()[-2:] == [f"    {typed} --unlock", f"    {typed}"]
 
 
 def test_the_lock_of_another_run_is_none_of_ours(tmp_path):

@@ -331,8 +331,9 @@ def test_a_full_disk_is_told_and_with_room_the_run_goes_on(untrained, finished):
         pytest.skip(f"needs a small disk, and may not mount one: {mounted.stderr.decode().strip()}")
     try:
         run = untrained.snakemake(*on_slurm(MODEL, "--retries", "1"), fails=True)
-        told = "results/mini/training/state/training.safetensors: cannot be read or written: No space left on device"
-        assert told in run.output and "the space that is left" in run.output
+        state = "results/mini/training/state/training.safetensors"
+        assert f"{state}: cannot be read or written: No space left on device" in run.output
+        assert "the space that is left" in run.output
         assert not list(disk.rglob("*.safetensors")) and not (untrained.path / MODEL).exists()
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
         untrained.snakemake(*on_slurm(MODEL), timeout=LONGEST)
