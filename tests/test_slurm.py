@@ -48,6 +48,33 @@ def test_a_run_of_a_living_snakemake_is_left_alone(tmp_path):
         other.stdin.close()
 
 
+def fake_squeue(folder: Path, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's answer, where there is no Slurm."""
+    (folder / "bin").mkdir()
+    script = folder / "bin/squeue"
+    script.write_text(f"#!/bin/sh\necho '{output}'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
+
+
+def test_jobs_of_a_run_that_may_be_alive_elsewhere_are_left_alone(tmp_path, monkeypatch):
+    record = tmp_path / "run.json"
+    record.write_text(json.dumps({"run": "3f2a-77", "host": "login1", "process": 12}))
+    fake_squeue(tmp_path, "41|RUNNING|rule_train", monkeypatch)
+    with pytest.raises(InputError, match="started on login1") as caught:
+        cancel_leftovers(record)
+    assert "41 (rule_train, running)" in str(caught.value) and "scancel --name 3f2a-77" in caught.value.mend
+    assert record.is_file()
+
+
+def test_a_run_elsewhere_that_has_no_jobs_left_is_forgotten(tmp_path, monkeypatch):
+    record = tmp_path / "run.json"
+    record.write_text(json.dumps({"run": "3f2a-77", "host": "login1", "process": 12}))
+    fake_squeue(tmp_path, "", monkeypatch)
+    cancel_leftovers(record)
+    assert not record.exists()
+
+
 def test_where_slurm_cannot_be_asked_a_recorded_run_is_no_secret(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     record_run(tmp_path / "run.json", "3f2a-77")

@@ -318,18 +318,21 @@ def train(
     from tfbind.model.device import reported
     from tfbind.training.launch import is_worker, launch, node_count
     from tfbind.training.run import train_model
-    from tfbind.training.stopping import Stopped
+    from tfbind.training.stopping import Stopped, StopSignals
     from tfbind.training.targets import Targets
 
     config, dataset = _read(configs)
     device = _device(config, gpus)
     processes = processes or (max(1, gpus) if device.type == "cuda" else 1)
+    threads = None if threads is None else max(1, threads // processes)
     if processes * node_count() > 1 and not is_worker():
-        sys.exit(launch(sys.argv[1:], processes))
-    _use_threads(None if threads is None else max(1, threads // processes))
+        sys.exit(launch(sys.argv[1:], processes, threads=threads))
+    _use_threads(threads)
     cell_types = [row.cell_type for row in dataset.cell_types]
+    # From here on: reading the data may take minutes.
+    signals = StopSignals(patient=is_worker())
     try:
-        with reported(device, config.training.precision):
+        with signals, reported(device, config.training.precision):
             train_model(
                 config,
                 Reference.open(reference),
@@ -341,6 +344,7 @@ def train(
                 history=history,
                 output=output,
                 device=device,
+                signals=signals,
             )
     except Stopped as stopped:
         click.echo(f"tfbind: {stopped}; the same command goes on from there (state: {state})", err=True)
@@ -643,11 +647,13 @@ def _on_device(checkpoint: Checkpoint, config: Config, gpus: int, precision: str
 
 def _device(config: Config, gpus: int) -> torch.device:
     """Where the model runs; of several GPUs of a machine that is no cluster's, those that no other job has."""
-    from tfbind.model.device import choose_device, claim_gpus, visible_gpus
+    from tfbind.model.device import choose_device, claim_gpus, own_gpu, visible_gpus
     from tfbind.training.launch import is_worker
 
     device = choose_device(config.device, gpus=gpus)
-    if device.type == "cuda" and gpus and "SLURM_JOB_ID" not in os.environ and not is_worker():
+    if device.type == "cuda" and is_worker():
+        return own_gpu()
+    if device.type == "cuda" and gpus and "SLURM_JOB_ID" not in os.environ:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(claim_gpus(visible_gpus(), gpus))
     return device
 

@@ -64,7 +64,8 @@ def cancel_leftovers(record: Path) -> None:
     Raises
     ------
     InputError
-        If the recorded run's Snakemake is alive, if Slurm cannot be asked here, or if jobs do not end.
+        If the recorded run's Snakemake is alive, or may be, since it was started on another machine; if Slurm
+        cannot be asked here; or if jobs do not end.
     """
     if not record.is_file():
         return
@@ -82,6 +83,13 @@ def cancel_leftovers(record: Path) -> None:
             mend="start on the cluster; if all its jobs have ended, delete this file",
         )
     jobs = _jobs(former["run"])
+    if jobs and former["host"] != socket.gethostname():
+        raise InputError(
+            f"jobs of a run that was started on {former['host']} are still there: {', '.join(map(str, jobs))}. "
+            f"Whether its Snakemake (process {former['process']}) is alive cannot be seen from here",
+            mend=f"if it is, wait for it; if not, start on {former['host']}, which cancels them, or say "
+            f"`scancel --name {former['run']}` and start here when they are gone",
+        )
     if jobs:
         print(
             f"Jobs of an earlier run that was killed are still there, and would write the same files as this "
@@ -106,7 +114,9 @@ def check_status_command(command: str) -> None:
         If Snakemake would wait for ever for jobs that have ended.
     """
     settings = _settings()
-    accounting = settings.get("AccountingStorageType", "").removeprefix("accounting_storage/") not in ("none", "")
+    storage = settings.get("AccountingStorageType", "").removeprefix("accounting_storage/")
+    # Slurm 23.11 and later say (null).
+    accounting = storage not in ("none", "(null)", "")
     remembered = int(re.match(r"\d+", settings.get("MinJobAge", "300"))[0])
     key, file = "status", "slurm/config.yaml"
     if command == "sacct" and not accounting:
@@ -155,7 +165,7 @@ def lock_hint(locks: Path, results: str, command: Sequence[str]) -> str | None:
 
 
 def _is_alive(former: dict[str, str | int]) -> bool:
-    """Whether the recorded process still runs Snakemake; on another machine nobody can say, and its lock does."""
+    """Whether the recorded process still runs Snakemake on this machine."""
     if former["host"] != socket.gethostname() or former["process"] == os.getpid():
         return False
     try:
@@ -165,7 +175,7 @@ def _is_alive(former: dict[str, str | int]) -> bool:
 
 
 def _jobs(run: str) -> list[Job]:
-    text = _ask(["squeue", "--noheader", "--format=%i|%T|%k", "--name", run])
+    text = _ask(["squeue", "--all", "--noheader", "--format=%i|%T|%k", "--name", run])
     return [Job(*line.strip().split("|", 2)) for line in text.splitlines() if line.strip()]
 
 

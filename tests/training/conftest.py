@@ -17,6 +17,7 @@ from tfbind.model.head import FactorBatch
 from tfbind.model.motif_scan import pad_motifs
 from tfbind.training.loop import Trainer
 from tfbind.training.splits import Split
+from tfbind.training.stopping import StopSignals
 
 BIN, RESIDUE_DIM = 16, 5
 SITES = [[2, 1, 3, 2, 0, 1, 2, 3], [0, 3, 3, 0, 1, 1, 0, 3]]
@@ -113,6 +114,7 @@ def make_trainer(toy: GenomeData, toy_factors: FactorBatch, tmp_path: Path) -> C
         factors: FactorBatch = toy_factors,
         split: Split = SPLIT,
         windows: WindowSettings = WINDOWS,
+        signals: StopSignals | None = None,
         **changes: Any,
     ) -> Trainer:
         return Trainer(
@@ -127,6 +129,7 @@ def make_trainer(toy: GenomeData, toy_factors: FactorBatch, tmp_path: Path) -> C
             state_folder=tmp_path / folder,
             device=torch.device("cpu"),
             names=NAMES,
+            signals=signals,
         )
 
     return make

@@ -78,6 +78,25 @@ def test_handlers_are_put_back():
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
+def test_a_signal_that_came_while_the_data_was_read_stops_before_the_first_step(make_trainer):
+    settings = {"steps": 6}
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        trainer = make_trainer("early", signals=signals, **settings)
+        trainer._step = None
+        with pytest.raises(Stopped) as caught:
+            trainer.run()
+    assert (caught.value.signal, caught.value.step) == (signal.SIGTERM, 0)
+    make_trainer("early", **settings).run()
+
+
+def test_one_of_several_processes_is_not_stopped_at_once_by_a_second_ctrl_c():
+    with StopSignals(patient=True) as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signals.received == signal.SIGINT
+
+
 def test_a_second_ctrl_c_stops_at_once():
     with pytest.raises(KeyboardInterrupt), StopSignals():
         os.kill(os.getpid(), signal.SIGINT)

@@ -95,8 +95,18 @@ def visible_gpus() -> list[str]:
 _CLAIMS: list[TextIO] = []
 
 
+def own_gpu() -> torch.device:
+    """The GPU of this one of torchrun's processes, made the current one before anything touches another."""
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
+
+
 def _lock(path: Path) -> bool:
-    handle = path.open("a")
+    try:
+        handle = path.open("a")
+    except PermissionError:  # another user's: a lock needs no right to write
+        handle = path.open()
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

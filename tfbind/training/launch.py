@@ -35,13 +35,15 @@ def rendezvous(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
     return f"{address}:{FIRST_PORT + job % PORTS}", f"tfbind-{job}.{step}"
 
 
-def launch(arguments: Sequence[str], processes: int) -> int:
+def launch(arguments: Sequence[str], processes: int, *, threads: int | None = None) -> int:
     """Run `tfbind ARGUMENTS` in several processes that know of each other, to their end.
 
     Parameters
     ----------
     processes
         On this node. On the other nodes of a Slurm step, the same is to be called.
+    threads
+        CPU threads of each; as torch chooses if not given.
 
     Returns
     -------
@@ -53,6 +55,8 @@ def launch(arguments: Sequence[str], processes: int) -> int:
 
     endpoint, name = rendezvous()
     nodes = node_count()
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     with tempfile.TemporaryDirectory(prefix="tfbind-") as folder:
         config = LaunchConfig(
             min_nodes=nodes,
@@ -61,11 +65,14 @@ def launch(arguments: Sequence[str], processes: int) -> int:
             run_id=name,
             rdzv_backend="c10d",
             rdzv_endpoint=endpoint,
+            # By the name of its machine, a node may not know that the address is its own.
+            rdzv_configs={} if nodes == 1 else {"is_host": os.environ["SLURM_NODEID"] == "0"},
             local_addr="127.0.0.1" if nodes == 1 else None,
             # Snakemake starts a failed job again, from its last state.
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=folder),
             shutdown_timeout=SHUTDOWN,
+            signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
         )
         try:
             elastic_launch(config, sys.executable)("-m", "tfbind", *arguments)

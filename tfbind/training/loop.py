@@ -93,6 +93,8 @@ class Trainer:
         Where the state of an unfinished run is kept.
     names
         Of the experiments, for messages.
+    signals
+        What notes signals already, if something does.
 
     Raises
     ------
@@ -114,6 +116,7 @@ class Trainer:
         state_folder: Path,
         device: torch.device,
         names: Sequence[str],
+        signals: StopSignals | None = None,
     ) -> None:
         self.model = model.to(device)
         self.data, self.factors, self.pairs, self.split = data, factors, pairs, split
@@ -141,9 +144,10 @@ class Trainer:
         )
         self.objective = Objective(self.model, settings, len(split.experiments))
         self.accelerator = _accelerator(device)
+        processes.meet()
         _require_enough_windows(settings)
         self.wrapped = self.accelerator.prepare_model(self.objective)
-        self.signals, self.stop_signal = StopSignals(), 0
+        self.signals, self.stop_signal = signals or StopSignals(), 0
         self.state = TrainingState()
         self.signature = self._signature()
         self.best_weights: dict[str, Tensor] = {}
@@ -156,8 +160,11 @@ class Trainer:
         Stopped
             A signal asked for it; the state is kept, and another run goes on from it exactly.
         """
-        with StopSignals() as self.signals:
-            if not self._restore():
+        with self.signals:
+            restored = self._restore()
+            if received := max(processes.gathered(self.signals.received)):
+                raise Stopped(received, self.state.step)
+            if not restored:
                 self._read_motifs()
                 self._save()
             with Progress("training", self.settings.steps, unit="steps", start=self.state.step) as progress:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -40,6 +40,20 @@ def part(total: int, index: int, parts: int) -> range:
     return range(total * index // parts, total * (index + 1) // parts)
 
 
+def meet() -> None:
+    """Make the group in which objects are exchanged; once, by all processes, after they have met.
+
+    Not NCCL, which would take objects through the GPUs' memory and lose patience while the main process scores.
+    """
+    global _OBJECTS
+    if joined() and _OBJECTS is None:
+        _OBJECTS = dist.new_group(backend="gloo", timeout=timedelta(days=1))
+
+
+# The group of `meet`; none: all processes, by the backend that they have met by.
+_OBJECTS: dist.ProcessGroup | None = None
+
+
 def summed(values: Tensor) -> Tensor:
     """Sum over processes."""
     if joined():
@@ -53,7 +67,7 @@ def gathered(value: Any) -> list[Any]:
     if not joined():
         return [value]
     found: list[Any] = [None] * count()
-    dist.all_gather_object(found, value)
+    dist.all_gather_object(found, value, group=_OBJECTS)
     return found
 
 
@@ -62,7 +76,7 @@ def gathered_by_main(value: Any) -> list[Any] | None:
     if not joined():
         return [value]
     found: list[Any] | None = [None] * count() if is_main() else None
-    dist.gather_object(value, found)
+    dist.gather_object(value, found, group=_OBJECTS)
     return found
 
 
@@ -71,15 +85,11 @@ def of_main(value: Any) -> Any:
     if not joined():
         return value
     found = [value]
-    dist.broadcast_object_list(found, device=_device())
+    dist.broadcast_object_list(found, group=_OBJECTS)
     return found[0]
 
 
 def wait_for_all() -> None:
     """Go on when every process has come here."""
     if joined():
-        dist.barrier()
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.barrier(group=_OBJECTS)

@@ -20,6 +20,7 @@ from tfbind.training import processes
 from tfbind.training.history import write_history
 from tfbind.training.loop import Trainer, seeded
 from tfbind.training.splits import Split, make_split
+from tfbind.training.stopping import StopSignals
 from tfbind.training.targets import Targets
 
 
@@ -35,6 +36,7 @@ def train_model(
     history: Path,
     output: Path,
     device: torch.device,
+    signals: StopSignals | None = None,
 ) -> None:
     """Train, find the thresholds of the peaks, and write model folder and history.
 
@@ -46,6 +48,8 @@ def train_model(
         Folder that keeps the state of an unfinished training.
     device
         Where the model runs. With several processes, each has a device of this kind; the main one writes.
+    signals
+        What notes signals already, if something does.
 
     Raises
     ------
@@ -90,6 +94,7 @@ def train_model(
         seed=config.seed,
         state_folder=state,
         device=device,
+        signals=signals,
         names=names,
     )
     trainer.run()

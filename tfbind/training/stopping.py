@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
+from typing import Any
 
 # Slurm's `--signal` is often given as USR1.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -29,7 +30,12 @@ class StopSignals:
     """Within the block, the signals that ask a process to stop are noted, and the process goes on.
 
     A second Ctrl-C stops it at once. Elsewhere than in the main thread, which alone may handle signals, nothing
-    is noted.
+    is noted. Blocks may be nested.
+
+    Parameters
+    ----------
+    patient
+        A second Ctrl-C changes nothing: for one of several processes, which gets it from more than one side.
 
     Attributes
     ----------
@@ -37,11 +43,16 @@ class StopSignals:
         Number of the first signal that came; 0: none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
         self.received = 0
+        self.patient = patient
+        self._depth = 0
+        self._former: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        self._former = {}
+        self._depth += 1
+        if self._depth > 1:
+            return self
         for number in SIGNALS:
             try:
                 self._former[number] = signal.signal(number, self._note)
@@ -52,10 +63,13 @@ class StopSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
+        self._depth -= 1
+        if self._depth == 0:
+            for number, handler in self._former.items():
+                signal.signal(number, handler)
+            self._former = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.received == signal.SIGINT:
+        if number == signal.SIGINT and self.received == signal.SIGINT and not self.patient:
             raise KeyboardInterrupt
         self.received = self.received or number
