@@ -135,7 +135,8 @@ def test_training_may_have_gpus_on_several_nodes(clone):
     # `gpu` would count the job's, and might put them unevenly.
     assert "gpu" not in train and train["slurm_extra"] == "--signal=TERM@120 --gpus-per-node=a100:4"
     assert (train["nodes"], train["tasks"], train["gpus_per_node"]) == ("2", "2", "4")
-    assert train["mpi"] == "srun --kill-on-bad-exit=1 --cpus-per-task=32"
+    # The number of threads is one machine's in a dry run.
+    assert re.fullmatch(r"srun --kill-on-bad-exit=1 --cpus-per-task=\d+", train["mpi"])
 
 
 def test_rules_are_moved_to_gpus_by_their_names(clone):

@@ -258,13 +258,14 @@ def test_a_gpu_job_that_sees_no_gpu_fails_at_once_and_says_what_it_saw(untrained
 
 def test_training_on_both_nodes_is_the_same_training(untrained, finished):
     edit_profile(untrained, ("training_nodes:", "training_nodes: 2"))
-    untrained.snakemake(*on_slurm(MODEL), timeout=LONGEST)
+    threads = ["train=2" if word == "train=1" else word for word in on_slurm(MODEL)]
+    untrained.snakemake(*threads, timeout=LONGEST)
     (job,) = jobs(untrained)
     assert job["state"] == "COMPLETED" and job["node"] == "node[1-2]" and job["partition"] == "gpu"
     assert "gpu" in detail(untrained, job["id"], "TresPerNode")
     losses = [history(workdir) for workdir in (untrained, finished)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5) and len(losses[0]) > 3
-    assert (untrained.path / "logs/mini/train.log").read_text().count("device: CPU") == 2
+    assert (untrained.path / "logs/mini/train.log").read_text().count("device: CPU, 2 threads") == 2
 
 
 def history(workdir: Any) -> list[float]:
