@@ -22,8 +22,8 @@ def test_outside_slurm_the_processes_meet_on_this_machine(monkeypatch):
 def test_nodes_of_a_job_meet_where_slurm_says():
     assert node_count(SLURM) == 2
     # Every node comes to the same place; another job on these nodes to another one.
-    assert rendezvous(SLURM) == rendezvous(dict(SLURM)) == ("10.1.2.3:23456", "tfbind-123456.0")
-    assert rendezvous({**SLURM, "SLURM_JOB_ID": "123457"})[0] == "10.1.2.3:23457"
+    assert rendezvous(SLURM) == rendezvous(dict(SLURM)) == ("10.1.2.3:13456", "tfbind-123456.0")
+    assert rendezvous({**SLURM, "SLURM_JOB_ID": "123457"})[0] == "10.1.2.3:13457"
 
 
 @pytest.mark.parametrize(("total", "parts"), [(7, 3), (2, 5), (0, 2), (12, 4)])

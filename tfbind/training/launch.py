@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 
 # Seconds that processes have to write their state once one of them was stopped.
 SHUTDOWN = 300
-FIRST_PORT, PORTS = 20_000, 20_000
+# Below the ports that the kernel hands out to connections.
+FIRST_PORT, PORTS = 10_000, 8_000
 
 
 def is_worker() -> bool:
