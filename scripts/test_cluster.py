@@ -661,12 +661,17 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=search_path())
 
 
+def missing_programs(accounting: bool) -> dict[str, str]:
+    """What is not installed, and its package in Debian."""
+    needed = PACKAGES | (ACCOUNTING_PACKAGES if accounting else {})
+    return {name: package for name, package in needed.items() if find_program(name) is None}
+
+
 def find_programs(accounting: bool) -> None:
     """Say what is not installed."""
-    needed = PACKAGES | (ACCOUNTING_PACKAGES if accounting else {})
-    missing = [name for name in needed if find_program(name) is None]
+    missing = missing_programs(accounting)
     if missing:
-        packages = " ".join(dict.fromkeys(needed[name] for name in missing))
+        packages = " ".join(dict.fromkeys(missing.values()))
         raise ClusterError(
             f"not installed: {', '.join(missing)}. On Debian: apt-get install --no-install-recommends {packages}"
         )

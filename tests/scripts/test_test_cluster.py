@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -15,21 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts import test_cluster as module
+
 SCRIPT = Path(__file__).parents[2] / "scripts/test_cluster"
-
-
-def load():
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("slurm_test_cluster", SCRIPT.with_suffix(".py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-module = load()
-NEEDED = module.PACKAGES | module.ACCOUNTING_PACKAGES
-MISSING = sorted({package for name, package in NEEDED.items() if module.find_program(name) is None})
+MISSING = sorted(set(module.missing_programs(accounting=True).values()))
 
 # One worker starts the cluster that these tests share.
 pytestmark = [

@@ -7,7 +7,6 @@ the profile users would change there, too; only the waiting times of Snakemake a
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from scripts import test_cluster
 from tfbind.core.errors import InputError
 from tfbind.slurm import check_status_command
 
@@ -35,18 +35,7 @@ MODEL = "results/mini/model"
 GPU_RULES = {"train", "embed"}
 
 
-def load_cluster_script() -> Any:
-    """`scripts/test_cluster` as a module."""
-    spec = importlib.util.spec_from_file_location("slurm_test_cluster", ROOT / "scripts/test_cluster.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load_cluster_script()
-NEEDED = script.PACKAGES | script.ACCOUNTING_PACKAGES
-MISSING = sorted({package for name, package in NEEDED.items() if script.find_program(name) is None})
+MISSING = sorted(set(test_cluster.missing_programs(accounting=True).values()))
 
 pytestmark = [
     pytest.mark.slurm,
@@ -64,7 +53,7 @@ def start_cluster() -> Iterator[Callable[..., Any]]:
     started = []
 
     def start(**how: Any) -> Any:
-        cluster = script.SlurmCluster(Path(tempfile.mkdtemp(prefix="slurm")) / "c")
+        cluster = test_cluster.SlurmCluster(Path(tempfile.mkdtemp(prefix="slurm")) / "c")
         started.append(cluster)
         cluster.start(**how)
         return cluster
