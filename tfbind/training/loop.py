@@ -182,9 +182,12 @@ class Trainer:
 
     def _validation_is_due(self) -> bool:
         """Whether all steps up to the next validation are done, and it is not."""
-        history, step = self.state.history, self.state.step
-        reached = step % self.settings.validate_every == 0 or step == self.settings.steps
-        return step > 0 and reached and history[-1]["validation_auprc"] is None
+        return self._validation_is_reached() and self.state.history[-1]["validation_auprc"] is None
+
+    def _validation_is_reached(self) -> bool:
+        """Whether the step is one after which there is a validation, done or not."""
+        step = self.state.step
+        return step > 0 and (step % self.settings.validate_every == 0 or step == self.settings.steps)
 
     def _train_until_validation(self, progress: Progress) -> None:
         every = max(1, self.settings.validate_every // 5)
@@ -192,8 +195,7 @@ class Trainer:
             step = self.state.step
             self.state.losses.append(self._step(step))
             self.state.step += 1
-            stop = self.state.step % self.settings.validate_every == 0 or self.state.step == self.settings.steps
-            if self.state.step % every == 0 or stop:
+            if self.state.step % every == 0 or self._validation_is_reached():
                 self.state.history.append(
                     {
                         "step": self.state.step,

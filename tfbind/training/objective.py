@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -43,15 +43,12 @@ class StepPart:
     def of(self, windows: range) -> StepPart:
         """Some of the windows."""
         rows = slice(windows.start, windows.stop)
-        return StepPart(
-            self.codes[rows],
-            self.accessibility[rows],
-            self.labels[rows],
-            self.weights[rows],
-            self.factors,
-            self.pairs,
-            self.experiment_weights,
-            self.has_track,
+        return replace(
+            self,
+            codes=self.codes[rows],
+            accessibility=self.accessibility[rows],
+            labels=self.labels[rows],
+            weights=self.weights[rows],
         )
 
 
