@@ -205,16 +205,71 @@ class TrunkSettings(Section):
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the trunk's feed-forward layers.")
 
 
+Normalisation = Literal["cosine", "layernorm", "rmsnorm", "none"]
+ConditionerName = Literal["none", "hypergrid", "film", "squeeze_excitation", "induced_attention"]
+
+
+class JointSettings(Section):
+    """Joint cross-attention of DNA tokens and factor tokens."""
+
+    depth: int = Field(1, description="Blocks of attention both ways.", ge=1)
+    heads: int = Field(4, description="Attention heads.", ge=1)
+    dim_head: int = Field(32, description="Width of each head.", ge=4)
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout after attention and feed-forward.")
+
+
+class ConditioningSettings(Section):
+    """What the cell type conditions beyond the factored product, and how."""
+
+    dna: ConditionerName = Field(
+        "none", description="DNA tokens, by accessibility and what is known of the cell type as a whole."
+    )
+    factor: ConditionerName = Field(
+        "none",
+        description="Factor tokens, by what is known of the cell type as a whole (needs `contexts.text` or "
+        "`contexts.learnt`).",
+    )
+    interaction: ConditionerName = Field(
+        "none",
+        description="The product of factor and context, dimension by dimension, by accessibility and what is "
+        "known of the cell type as a whole.",
+    )
+
+
 class ModelSettings(Section):
-    """The trunk and the factored head."""
+    """The trunk and the head."""
 
     trunk: TrunkSettings = Field(TrunkSettings(), description="The DNA network.")
     rank: int = Field(128, description="Width of the DNA tokens.", ge=8)
     heads: int = Field(4, description="Heads of the fine-grained interaction; divides rank.", ge=1)
-    factor_tokens: int = Field(8, description="Vectors that stand for one factor.", ge=1)
+    factor_tokens: int = Field(
+        8, description="Vectors that stand for one factor; 0: every residue stands for itself.", ge=0
+    )
+    interaction: Literal["filip", "joint"] = Field(
+        "filip",
+        description="How DNA and factor meet. `filip`: token by token, the cheap way; `joint`: after "
+        "joint cross-attention of every factor with every window, as in tf-bind-transformer, for comparison.",
+    )
+    joint: JointSettings = Field(JointSettings(), description="The cross-attention of `interaction: joint`.")
     temperature: float = Field(0.1, description="Initial temperature tau of the interaction.", gt=0)
-    token_normalisation: Literal["cosine", "layernorm", "none"] = Field(
-        "cosine", description="How DNA and factor tokens are normalised before they meet."
+    temperature_mode: Literal["fixed", "learnt", "per_head"] = Field(
+        "learnt", description="Whether tau stays as it is, is learnt, or is learnt for each head."
+    )
+    interaction_pooling: Literal["log_mean_exp", "max", "mean"] = Field(
+        "log_mean_exp", description="How the interaction pools over factor tokens; tau is of `log_mean_exp`."
+    )
+    dna_normalisation: Normalisation = Field(
+        "cosine", description="How DNA tokens are normalised before they meet factor tokens."
+    )
+    factor_normalisation: Normalisation = Field("cosine", description="The same of the factor tokens.")
+    map_normalisation: Normalisation = Field(
+        "layernorm", description="How the interaction map is normalised, over the heads of a bin."
+    )
+    null_token: bool = Field(
+        False, description="Whether each factor has a further, learnt token: what a bin meets that fits none."
+    )
+    conditioning: ConditioningSettings = Field(
+        ConditioningSettings(), description="Conditioning by the cell type."
     )
     hidden: int = Field(48, description="Width of the factor and context towers.", ge=4)
     motif_width: int = Field(

@@ -13,8 +13,9 @@ import torch
 from tfbind.config import ModelSettings, TrainingSettings, WindowSettings
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
-from tfbind.model.head import FactorBatch
+from tfbind.model.factors import FactorBatch
 from tfbind.model.motif_scan import pad_motifs
+from tfbind.model.shape import ModelShape
 from tfbind.training.loop import Trainer
 from tfbind.training.splits import Split
 from tfbind.training.stopping import StopSignals
@@ -88,7 +89,7 @@ def toy_model(**settings: Any) -> BindingModel:
         **{"rank": 8, "heads": 2, "factor_tokens": 2, "hidden": 8, "motif_width": 6},
         **settings,
     }
-    return BindingModel(ModelSettings.model_validate(values), bin=BIN, residue_dim=RESIDUE_DIM)
+    return BindingModel(ModelSettings.model_validate(values), ModelShape(bin=BIN, residue_dim=RESIDUE_DIM))
 
 
 def toy_settings(**values: Any) -> TrainingSettings:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tfbind.contexts.accessibility import binned_accessibility
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
+from tfbind.model.contexts import ContextBatch
 
 N_CODE = 4
 UNBOUND, BOUND, LEFT_OUT = 0, 1, 2
@@ -29,6 +32,11 @@ class GenomeData:
     accessibility : float32 (bins, cell types) a chromosome
         Genome mean 1.
     has_track : bool (cell types,)
+    text : float32 (cell types, text_dim), or None
+        Text embeddings of the cell types' descriptions, zeros where there is none.
+    has_text : bool (cell types,), or None
+    identity : int64 (cell types,), or None
+        Rows of the model's learnt embeddings, -1 where it has none; None: -1 for all.
     labels : uint8 (bins, experiments) a chromosome, or None
         0 unbound, 1 bound, 2 left out (ambiguous, N, blacklisted).
     """
@@ -38,6 +46,20 @@ class GenomeData:
     accessibility: Mapping[str, np.ndarray]
     has_track: np.ndarray
     labels: Mapping[str, np.ndarray] | None = None
+    text: np.ndarray | None = None
+    has_text: np.ndarray | None = None
+    identity: np.ndarray | None = None
+
+    def contexts(self, accessibility: Tensor) -> ContextBatch:
+        """What is known of the cell types, on the device of their accessibility (windows, bins, cell types)."""
+        count = len(self.has_track)
+        parts = (
+            self.has_track,
+            np.zeros((count, 0), np.float32) if self.text is None else self.text,
+            np.zeros(count, bool) if self.has_text is None else self.has_text,
+            np.full(count, -1) if self.identity is None else self.identity,
+        )
+        return ContextBatch(accessibility, *(torch.as_tensor(part).to(accessibility.device) for part in parts))
 
     def bins(self, chrom: str) -> int:
         """Number of bins of a chromosome; the last one may be partial."""
@@ -45,17 +67,17 @@ class GenomeData:
 
     def window_codes(self, chrom: str, first: int, count: int) -> np.ndarray:
         """Base codes of `count` bins from bin `first`, uint8 (count * bin,); N off the chromosome."""
-        return _cut(self.codes[chrom], first * self.bin, count * self.bin, N_CODE)
+        return cut(self.codes[chrom], first * self.bin, count * self.bin, N_CODE)
 
     def window_accessibility(self, chrom: str, first: int, count: int) -> np.ndarray:
         """Accessibility, float32 (count, cell types); 0 off the chromosome."""
-        return _cut(self.accessibility[chrom], first, count, 0)
+        return cut(self.accessibility[chrom], first, count, 0)
 
     def window_labels(self, chrom: str, first: int, count: int) -> np.ndarray:
         """Labels, uint8 (count, experiments), in one read; left out off the chromosome."""
         if self.labels is None:
             raise ValueError("this data has no labels")
-        return _cut(self.labels[chrom], first, count, LEFT_OUT)
+        return cut(self.labels[chrom], first, count, LEFT_OUT)
 
 
 def open_genome_data(
@@ -79,7 +101,8 @@ def open_genome_data(
     return GenomeData(bin, codes, accessibility, np.array([track is not None for track in tracks]), labels)
 
 
-def _cut(array: np.ndarray, start: int, length: int, fill: int) -> np.ndarray:
+def cut(array: np.ndarray, start: int, length: int, fill: int) -> np.ndarray:
+    """`length` rows of an array from row `start`, which may be negative; `fill` off its ends."""
     out = np.full((length, *array.shape[1:]), fill, dtype=array.dtype)
     low, high = max(start, 0), min(start + length, len(array))
     if low < high:

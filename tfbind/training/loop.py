@@ -23,8 +23,9 @@ from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, sha256_json
 from tfbind.core.progress import Progress
 from tfbind.model.binding import BindingModel
+from tfbind.model.context_encoder import ACCESSIBILITY_REACH
 from tfbind.model.data import BOUND, GenomeData
-from tfbind.model.head import ACCESSIBILITY_REACH, FactorBatch
+from tfbind.model.factors import FactorBatch
 from tfbind.model.whole_batch import window_keys
 from tfbind.training import processes
 from tfbind.training.losses import experiment_weights
@@ -231,7 +232,7 @@ class Trainer:
         arrays = (batch.codes, batch.accessibility, labels, batch.weights)
         tensors = [torch.as_tensor(array).to(self.device) for array in arrays]
         weights = torch.as_tensor(self.experiment_weights[columns]).to(self.device)
-        return StepPart(*tensors, factors, pairs, weights, torch.as_tensor(self.data.has_track).to(self.device))
+        return StepPart(*tensors, factors, pairs, weights, self.data)
 
     def _update(
         self, optimizer: torch.optim.Optimizer, windows: StepPart | None, step: int, reading: Reading | None

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from tfbind.config import TrainingSettings
 from tfbind.model.binding import BindingModel
+from tfbind.model.data import GenomeData
 from tfbind.model.factor_encoder import motif_reading_loss
-from tfbind.model.head import FactorBatch
+from tfbind.model.factors import FactorBatch
 from tfbind.training.losses import binding_loss
 
 
@@ -28,7 +29,8 @@ class StepPart:
     pairs : int64 (drawn experiments, 2)
         (factor, cell type), factors counted in `factors`.
     experiment_weights : float32 (drawn experiments,)
-    has_track : bool (cell types,)
+    data : GenomeData
+        Which knows the rest of the cell types.
     """
 
     codes: Tensor
@@ -38,7 +40,7 @@ class StepPart:
     factors: FactorBatch
     pairs: Tensor
     experiment_weights: Tensor
-    has_track: Tensor
+    data: GenomeData
 
     def of(self, windows: range) -> StepPart:
         """Some of the windows."""
@@ -84,10 +86,11 @@ class Objective(nn.Module):
         )
 
     def _binding_loss(self, part: StepPart) -> Tensor:
-        logits = self.model(
-            part.codes, part.factors, part.accessibility, part.has_track, part.pairs, trunk_dtype=self.dtype
+        contexts = part.data.contexts(part.accessibility)
+        found = self.model(part.codes, part.factors, contexts, part.pairs, trunk_dtype=self.dtype)
+        loss = binding_loss(
+            found.binding, part.labels, part.weights, part.experiment_weights, windows=self.batch_size
         )
-        loss = binding_loss(logits, part.labels, part.weights, part.experiment_weights, windows=self.batch_size)
         return loss * (self.experiments / len(part.pairs))
 
     def _reading_loss(self, reading: Reading) -> Tensor:

@@ -16,6 +16,7 @@ from tfbind.model.batching import factor_batch
 from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import save_checkpoint
 from tfbind.model.data import open_genome_data
+from tfbind.model.shape import ModelShape
 from tfbind.training import processes
 from tfbind.training.history import write_history
 from tfbind.training.loop import Trainer, seeded
@@ -79,8 +80,11 @@ def train_model(
     seeded(config.seed)
     model = BindingModel(
         config.model,
-        bin=config.windows.bin,
-        residue_dim=factor_set.dim,
+        ModelShape(
+            bin=config.windows.bin,
+            residue_dim=factor_set.dim,
+            window_bins=config.windows.length // config.windows.bin,
+        ),
         panel=factors.motifs[factors.has_motif],
     )
     trainer = Trainer(
