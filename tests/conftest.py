@@ -174,6 +174,7 @@ class TinyRun:
             "reference": {"output": r / "reference"},
             "accessibility": {"cell-type": "CT1", "output": r / "accessibility/CT1.bw"},
             "factors": {"output": r / "factors"},
+            "contexts": {"output": r / "contexts"},
             "targets": {"output": r / "targets"},
             "train": {
                 "state": r / "training/state",
@@ -291,6 +292,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
             for name, path in tracks.items()
         },
         "factors": run.arguments("factors"),
+        "contexts": run.arguments("contexts"),
         "targets": run.arguments("targets"),
         "train": run.arguments("train"),
         **{f"embed {i}": run.arguments("embed", shard=i, output=path) for i, path in enumerate(shards)},
