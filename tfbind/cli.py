@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tfbind.training.targets import Targets
 
 PROTEIN_CACHE = Path("resources/protein_embeddings")
+TEXT_CACHE = Path("resources/text_embeddings")
 
 FILE = click.Path(path_type=Path)
 
@@ -247,6 +248,20 @@ def factors(configs: tuple[Path, ...], output: Path) -> None:
     settings = config.factors.esm2.model_dump() if kind == "esm2" else {}
     embedder = make_embedder(kind, **settings)
     write_factor_set(output, factor_inputs(config, dataset), embedder, PROTEIN_CACHE)
+
+
+@main.command()
+@config_option
+@output_option("Folder to make.")
+def contexts(configs: tuple[Path, ...], output: Path) -> None:
+    """Read the descriptions of the cell types, by the text encoder of the configuration, if it names one."""
+    from tfbind.contexts.contextset import write_context_set
+    from tfbind.contexts.text import TextEncoder
+
+    config, dataset = _read(configs)
+    settings = config.contexts.text
+    encoder = None if settings is None else TextEncoder(**settings.model_dump())
+    write_context_set(output, {row.cell_type: row.description for row in dataset.cell_types}, encoder, TEXT_CACHE)
 
 
 @main.command()

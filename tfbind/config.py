@@ -162,6 +162,58 @@ class FactorSettings(Section):
     jaspar: str = Field("JASPAR2024", description="JASPAR release for motif ids such as MA0363.3.")
 
 
+class TextSettings(Section):
+    """The network that reads the descriptions of cell types. None (the default): they are not read."""
+
+    model: str = Field(
+        min_length=1,
+        description="A text encoder: its name on the Hugging Face hub, or a local folder that transformers "
+        "wrote (`save_pretrained`).",
+    )
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="Branch, tag or commit of the model on the hub; none: its main branch. With a commit, "
+        "the hub is not asked again once all texts are embedded.",
+    )
+    pooling: Literal["mean", "cls"] = Field(
+        "mean",
+        description="How a text becomes one vector: the mean over its tokens, or the token that stands before it "
+        "for the whole (`cls`).",
+    )
+    tokens_per_batch: int = Field(4096, description="Tokens embedded at once.", ge=16)
+    device: str = Field("cpu", description="Device that embeds, e.g. `cpu` or `cuda`.")
+
+
+class ContextDropout(Section):
+    """How often, in training, each kind of what is known of a cell type is hidden, so that any of them serve."""
+
+    text: float = Field(0.2, ge=0, lt=1, description="How often its text is hidden.")
+    accessibility: float = Field(0.1, ge=0, lt=1, description="How often its accessibility is hidden.")
+    learnt: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="How often its learnt embedding is hidden; no cell type that was not trained on has one.",
+    )
+
+
+class ContextSettings(Section):
+    """What is known of the cell types, beside their accessibility."""
+
+    text: TextSettings | None = Field(
+        None, description="The network that reads their descriptions (table of cell types); none: not read."
+    )
+    learnt: int = Field(
+        0, ge=0, description="Width of an embedding that is learnt for each cell type trained on; 0: none is."
+    )
+    dropout: ContextDropout = Field(
+        ContextDropout(),
+        description="What is hidden in training: for each cell type and step, each kind by itself. A kind that "
+        "is not in use is not touched.",
+    )
+
+
 class TargetSettings(Section):
     """From measured calls to labels per bin."""
 
@@ -417,6 +469,7 @@ class Config(Section):
     windows: WindowSettings = Field(WindowSettings(), description="Windows and bins.")
     accessibility: AccessibilitySettings = Field(AccessibilitySettings(), description="Accessibility tracks.")
     factors: FactorSettings = Field(FactorSettings(), description="Proteins and motifs.")
+    contexts: ContextSettings = Field(ContextSettings(), description="What is known of cell types.")
     targets: TargetSettings = Field(TargetSettings(), description="Labels.")
     splits: SplitSettings = Field(description="What is held out.")
     model: ModelSettings = Field(ModelSettings(), description="The network.")

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from tfbind.config import Config, Section, Sha256, Source
+from tfbind.contexts.text import TextEncoder
 from tfbind.core.errors import InputError
 from tfbind.core.sources import is_url
 from tfbind.factors.proteins import check_sequence, sequence_sha256
@@ -533,6 +534,8 @@ def check_files(dataset: DataSet, config: Config) -> None:
     ):
         if path is not None:
             _there(path, config, {"key": key})
+    if config.contexts.text is not None:
+        TextEncoder(**config.contexts.text.model_dump())
 
 
 def _place(file: Path, row: TableRow, column: str) -> dict[str, Any]:

@@ -112,6 +112,7 @@ def test_a_further_cell_type_needs_no_training(again):
         ({"reference": {"exclude": ["chrM"]}}, FROM_TRAINING | {"reference", "accessibility", "targets"}),
         ({"accessibility": {"smoothing": 50}}, FROM_TRAINING | {"accessibility"}),
         ({"factors": {"jaspar": "JASPAR2022"}}, FROM_TRAINING | {"factors"}),
+        ({"contexts": {"learnt": 4}}, FROM_TRAINING),
         ({"targets": {"bound_fraction": 0.7}}, FROM_TRAINING | {"targets"}),
         ({"windows": {"core": 640}}, FROM_TRAINING),
         ({"training": {"steps": 20}}, FROM_TRAINING),

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from tfbind.contexts.accessibility import binned_accessibility
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
-from tfbind.model.contexts import ContextBatch
+from tfbind.model.contexts import ContextBatch, context_batch
 
 N_CODE = 4
 UNBOUND, BOUND, LEFT_OUT = 0, 1, 2
@@ -32,13 +31,10 @@ class GenomeData:
     accessibility : float32 (bins, cell types) a chromosome
         Genome mean 1.
     has_track : bool (cell types,)
-    text : float32 (cell types, text_dim), or None
-        Text embeddings of the cell types' descriptions, zeros where there is none.
-    has_text : bool (cell types,), or None
-    identity : int64 (cell types,), or None
-        Rows of the model's learnt embeddings, -1 where it has none; None: -1 for all.
     labels : uint8 (bins, experiments) a chromosome, or None
         0 unbound, 1 bound, 2 left out (ambiguous, N, blacklisted).
+    known : ContextBatch of no windows, or None
+        What is known of the cell types as a whole; None: nothing.
     """
 
     bin: int
@@ -46,20 +42,14 @@ class GenomeData:
     accessibility: Mapping[str, np.ndarray]
     has_track: np.ndarray
     labels: Mapping[str, np.ndarray] | None = None
-    text: np.ndarray | None = None
-    has_text: np.ndarray | None = None
-    identity: np.ndarray | None = None
+    known: ContextBatch | None = None
 
     def contexts(self, accessibility: Tensor) -> ContextBatch:
         """What is known of the cell types, on the device of their accessibility (windows, bins, cell types)."""
-        count = len(self.has_track)
-        parts = (
-            self.has_track,
-            np.zeros((count, 0), np.float32) if self.text is None else self.text,
-            np.zeros(count, bool) if self.has_text is None else self.has_text,
-            np.full(count, -1) if self.identity is None else self.identity,
-        )
-        return ContextBatch(accessibility, *(torch.as_tensor(part).to(accessibility.device) for part in parts))
+        known = self.known
+        if known is None:
+            known = context_batch([""] * len(self.has_track), self.has_track)
+        return known.to(accessibility.device).over(accessibility)
 
     def bins(self, chrom: str) -> int:
         """Number of bins of a chromosome; the last one may be partial."""

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from tfbind.config import parse_config
+from tfbind.contexts.text import encoder_files, local_encoder
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
 from tfbind.core.sources import local_path, uniprot_url
@@ -104,6 +105,13 @@ def protein_and_motif_files():
     """The files with the proteins and motifs of the factors."""
     files = paths_of([*CONFIG.factors.proteins, *CONFIG.factors.motifs])
     return files + UNIPROT_FILES
+
+
+def text_encoder_files():
+    """The files of the text encoder, if there is one and it is a folder on this machine."""
+    text = CONFIG.contexts.text
+    folder = None if text is None else local_encoder(text.model)
+    return [] if folder is None else [path.as_posix() for path in encoder_files(folder)]
 
 
 def simulated_files():

@@ -10,6 +10,8 @@
 #   reference                                     reference
 #   accessibility                                 accessibility, of each cell type
 #   factors                                       factors
+#   contexts.text                                 contexts, train
+#   contexts.learnt, contexts.dropout             train
 #   targets                                       targets
 #   windows.bin                                   targets, train, embed
 #   windows.length, windows.core                  train, embed
@@ -31,8 +33,17 @@ DEPENDS_ON = {
     "reference": ["reference"],
     "accessibility": ["accessibility"],
     "factors": ["factors"],
+    "contexts": ["contexts.text"],
     "targets": ["targets", "windows.bin"],
-    "train": ["seed", "windows", "splits", "model", "training", "prediction.fdr"],
+    "train": [
+        "seed",
+        "windows",
+        "contexts",
+        "splits",
+        "model",
+        "training",
+        "prediction.fdr",
+    ],
     "embed": [
         "windows",
         "prediction.shards",
