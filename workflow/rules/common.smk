@@ -106,6 +106,15 @@ def protein_and_motif_files():
     return files + UNIPROT_FILES
 
 
+def signal_files():
+    """The experiments' signals, if a loss needs them."""
+    if "signal" not in CONFIG.training.losses.arrays:
+        return []
+    return [
+        row.signal.as_posix() for row in TABLES.experiments if row.signal is not None
+    ]
+
+
 def simulated_files():
     """The files of configuration and tables that the simulation makes."""
     folder = CONFIG.simulation.folder
