@@ -65,7 +65,15 @@ def train_model(
     # Of the trained cell types alone: a further one, to be predicted, changes nothing here.
     measured = {targets.experiments[column]["cell_type"] for column in split.experiments}
     contexts = {name: track for name, track in zip(cell_types, tracks, strict=True) if name in measured}
-    data = open_genome_data(reference, list(contexts.values()), bin=config.windows.bin, labels=targets.labels)
+    arrays = config.training.losses.arrays
+    data = open_genome_data(
+        reference,
+        list(contexts.values()),
+        bin=config.windows.bin,
+        labels=targets.labels,
+        signal=targets.signal if "signal" in arrays else None,
+        score=targets.score if "score" in arrays else None,
+    )
     names = [experiment["name"] for experiment in targets.experiments]
     trained = sorted({targets.experiments[column]["factor"] for column in split.experiments})
     factors = factor_batch(factor_set, trained)
@@ -96,6 +104,7 @@ def train_model(
         device=device,
         signals=signals,
         names=names,
+        reads=[experiment.get("reads") for experiment in targets.experiments],
     )
     trainer.run()
     thresholds = trainer.validator.thresholds(
@@ -125,6 +134,9 @@ def _require_fitting(targets: Targets, reference: Reference, config: Config, cel
         )
         if found != expected
     ]
+    missing = [name for name in config.training.losses.arrays if getattr(targets, name) is None]
+    if missing:
+        wrong.append(f"they hold no {' and no '.join(missing)}, which training.losses asks for")
     if unknown:
         wrong.append(f"no cell type of the table is {', '.join(unknown)}")
     if wrong:
