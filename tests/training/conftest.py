@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from tfbind.config import ModelSettings, TrainingSettings, WindowSettings
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
 from tfbind.model.head import FactorBatch
 from tfbind.model.motif_scan import pad_motifs
+from tfbind.model.outputs import Outputs
 from tfbind.training.loop import Trainer
 from tfbind.training.splits import Split
 from tfbind.training.stopping import StopSignals
@@ -55,6 +59,19 @@ def toy_data() -> GenomeData:
     return GenomeData(BIN, codes, accessibility, np.array([True, False]), labels)
 
 
+def measured_data() -> GenomeData:
+    """The toy genome with coverage of the first two experiments, and scores of all, higher where deeper."""
+    toy, rng = toy_data(), np.random.default_rng(4)
+    signal, score = {}, {}
+    for chrom, labels in toy.labels.items():
+        counts = rng.poisson(np.where(labels == BOUND, 6.0, 0.5)).astype(np.float32)
+        counts[:, 2] = np.nan
+        counts[(labels == LEFT_OUT).any(1)] = np.nan
+        signal[chrom] = counts
+        score[chrom] = np.where(labels == BOUND, [5.0, 50.0, 10.0], 0.0).astype(np.float32)
+    return replace(toy, signal=signal, score=score)
+
+
 PAIRS = torch.tensor([(0, 0), (1, 0), (0, 1)])
 SPLIT = Split(["train"], ["stop"], ["test"], [0, 1, 2])
 NAMES = ["ONE.A", "TWO.A", "ONE.B"]
@@ -91,6 +108,20 @@ def toy_model(**settings: Any) -> BindingModel:
     return BindingModel(ModelSettings.model_validate(values), bin=BIN, residue_dim=RESIDUE_DIM)
 
 
+class ThreeOutputs(BindingModel):
+    """A model that predicts coverage and peak scores, too, by a few numbers from the logits of binding."""
+
+    def __init__(self, model: BindingModel) -> None:
+        super().__init__(model.settings, bin=model.bin, residue_dim=model.residue_dim)
+        self.load_state_dict(model.state_dict())
+        self.scale = torch.nn.Parameter(torch.tensor([0.5, 0.1, 0.2, 0.0]))
+
+    def forward(self, *arguments, **named) -> Outputs:  # type: ignore[override]
+        logits: Tensor = super().forward(*arguments, **named)
+        up, base, height, shift = self.scale
+        return Outputs(logits, F.softplus(up * logits + base), height * logits + shift)
+
+
 def toy_settings(**values: Any) -> TrainingSettings:
     return TrainingSettings.model_validate(
         {
@@ -101,6 +132,18 @@ def toy_settings(**values: Any) -> TrainingSettings:
     )
 
 
+@pytest.fixture(scope="session")
+def measured() -> GenomeData:
+    """See `measured_data`."""
+    return measured_data()
+
+
+@pytest.fixture
+def three_outputs() -> Callable[[], ThreeOutputs]:
+    """Make a `ThreeOutputs` of the toy's model, fresh."""
+    return lambda: ThreeOutputs(toy_model())
+
+
 @pytest.fixture
 def make_trainer(toy: GenomeData, toy_factors: FactorBatch, tmp_path: Path) -> Callable[..., Trainer]:
     """A trainer of the toy world; `changes` are settings, other arguments take the place of the toy's."""
@@ -109,16 +152,17 @@ def make_trainer(toy: GenomeData, toy_factors: FactorBatch, tmp_path: Path) -> C
         folder: str = "state",
         *,
         seed: int = 5,
-        model: dict[str, Any] | None = None,
+        model: dict[str, Any] | BindingModel | None = None,
         data: GenomeData = toy,
         factors: FactorBatch = toy_factors,
         split: Split = SPLIT,
         windows: WindowSettings = WINDOWS,
         signals: StopSignals | None = None,
+        reads: list[int | None] | None = None,
         **changes: Any,
     ) -> Trainer:
         return Trainer(
-            toy_model(**(model or {})),
+            model if isinstance(model, BindingModel) else toy_model(**(model or {})),
             data,
             factors,
             PAIRS,
@@ -130,6 +174,7 @@ def make_trainer(toy: GenomeData, toy_factors: FactorBatch, tmp_path: Path) -> C
             device=torch.device("cpu"),
             names=NAMES,
             signals=signals,
+            reads=reads,
         )
 
     return make
