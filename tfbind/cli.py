@@ -269,7 +269,10 @@ def contexts(configs: tuple[Path, ...], output: Path) -> None:
 @reference_option
 @output_option("Folder to make.")
 def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
-    """Turn measured peaks into labels per bin: bound, unbound, ambiguous."""
+    """Turn measured peaks into labels per bin: bound, unbound, ambiguous.
+
+    Where a loss of training.losses needs them, signal (coverage) and peak scores per bin are written, too.
+    """
     from tfbind.genome.reference import Reference
     from tfbind.inputs import source_file
     from tfbind.training.targets import Experiment, build_targets
@@ -281,6 +284,8 @@ def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
             row.factor,
             row.cell_type,
             source_file(row.peaks, file=config.tables.experiments, row=row.row, column="peaks"),
+            row.signal,
+            row.reads,
         )
         for row in dataset.experiments
     ]
@@ -291,6 +296,7 @@ def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
         bin=config.windows.bin,
         half_width=config.targets.half_width,
         bound_fraction=config.targets.bound_fraction,
+        arrays=config.training.losses.arrays,
     )
 
 

@@ -87,7 +87,7 @@ class Tables(Section):
         description="TSV of cell types: cell_type, description, accessibility, sha256, aliases."
     )
     experiments: Path = Field(
-        description="TSV of experiments: factor, cell_type, assay, peaks, sha256, signal, treatment."
+        description="TSV of experiments: factor, cell_type, assay, peaks, sha256, signal, reads, treatment."
     )
 
 
@@ -360,9 +360,64 @@ class ModelSettings(Section):
         return self
 
 
+class LossSettings(Section):
+    """What training minimises: the weighted sum of these losses."""
+
+    binding: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of the cross-entropy of binding, in nats per bin; ambiguous bins are masked.",
+    )
+    focal_gamma: float = Field(
+        0.0,
+        ge=0,
+        description="Above 0, the loss of binding is a focal loss with this gamma, e.g. 2: bins that are already "
+        "right count less. Probabilities are then no longer calibrated.",
+    )
+    track: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss of the experiments' coverage (column `signal` of experiments.tsv).",
+    )
+    track_loss: Literal["poisson", "poisson_multinomial", "pearson"] = Field(
+        "poisson",
+        description="Loss of the coverage: Poisson per bin; its shape over a window (multinomial) and its total "
+        "apart; or 1 - Pearson's r over the bins of a window.",
+    )
+    peak_score: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss of log(1 + narrowPeak's signalValue) in bound bins, with read depth "
+        "(column `reads` of experiments.tsv) as covariate.",
+    )
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> LossSettings:
+        if not (self.binding or self.track or self.peak_score):
+            raise ValueError("binding, track and peak_score are all 0: give one of them a weight")
+        return self
+
+    @property
+    def arrays(self) -> list[str]:
+        """What these losses read beside labels: `signal`, `score`."""
+        return [name for name, weight in (("signal", self.track), ("score", self.peak_score)) if weight]
+
+    @property
+    def counted(self) -> list[str]:
+        """The losses that have a weight."""
+        return [name for name in ("binding", "track", "peak_score") if getattr(self, name)]
+
+
 class TrainingSettings(Section):
     """Window-major training."""
 
+    losses: LossSettings = Field(LossSettings(), description="The losses and their weights.")
+    crop: int = Field(
+        0,
+        ge=0,
+        description="Bins at either side of a window that no loss looks at, since the DNA beyond them is not "
+        "seen (Enformer: 320 of 1536). Each bin of the genome still counts alike.",
+    )
     steps: int = Field(2000, description="Most optimizer steps.", ge=1)
     batch_size: int = Field(16, description="Windows a step, of all processes together.", ge=1)
     gradient_accumulation: int = Field(
@@ -478,6 +533,16 @@ class Config(Section):
     simulation: SimulationSettings | None = Field(
         None, description="If given, the data set is simulated first (the demo)."
     )
+
+    @model_validator(mode="after")
+    def _crop_leaves_bins(self) -> Config:
+        bins = self.windows.length // self.windows.bin
+        if 2 * self.training.crop >= bins:
+            raise ValueError(
+                f"training.crop of {self.training.crop} bins at either side leaves none of a window's {bins} "
+                "(windows.length / windows.bin)"
+            )
+        return self
 
     @property
     def results(self) -> Path:

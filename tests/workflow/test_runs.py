@@ -116,6 +116,8 @@ def test_a_further_cell_type_needs_no_training(again):
         ({"targets": {"bound_fraction": 0.7}}, FROM_TRAINING | {"targets"}),
         ({"windows": {"core": 640}}, FROM_TRAINING),
         ({"training": {"steps": 20}}, FROM_TRAINING),
+        ({"training": {"losses": {"focal_gamma": 2.0}}}, FROM_TRAINING),
+        ({"training": {"losses": {"peak_score": 0.1}}}, FROM_TRAINING | {"targets"}),
         ({"seed": 5}, FROM_TRAINING),
         ({"prediction": {"fdr": 0.2}}, FROM_TRAINING),
         ({"prediction": {"batch_size": 4}}, AFTER_TRAINING),

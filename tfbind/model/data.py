@@ -1,4 +1,4 @@
-"""What training and prediction read of the genome: windows of bases, labels and accessibility."""
+"""What training and prediction read of the genome: windows of bases, accessibility and what was measured."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ class GenomeData:
         0 unbound, 1 bound, 2 left out (ambiguous, N, blacklisted).
     known : ContextBatch of no windows, or None
         What is known of the cell types as a whole; None: nothing.
+    signal : float32 (bins, experiments) a chromosome, or None
+        Mean coverage; NaN where not measured, N or blacklisted.
+    score : float32 (bins, experiments) a chromosome, or None
+        Largest peak score over the bin, 0 without a peak; NaN where not known, N or blacklisted.
     """
 
     bin: int
@@ -50,6 +54,9 @@ class GenomeData:
         if known is None:
             known = context_batch([""] * len(self.has_track), self.has_track)
         return known.to(accessibility.device).over(accessibility)
+
+    signal: Mapping[str, np.ndarray] | None = None
+    score: Mapping[str, np.ndarray] | None = None
 
     def bins(self, chrom: str) -> int:
         """Number of bins of a chromosome; the last one may be partial."""
@@ -69,6 +76,14 @@ class GenomeData:
             raise ValueError("this data has no labels")
         return cut(self.labels[chrom], first, count, LEFT_OUT)
 
+    def window_signal(self, chrom: str, first: int, count: int) -> np.ndarray | None:
+        """Coverage, float32 (count, experiments), NaN off the chromosome; None if this data has none."""
+        return None if self.signal is None else cut(self.signal[chrom], first, count, np.nan)
+
+    def window_score(self, chrom: str, first: int, count: int) -> np.ndarray | None:
+        """Peak scores, float32 (count, experiments), NaN off the chromosome; None if this data has none."""
+        return None if self.score is None else cut(self.score[chrom], first, count, np.nan)
+
 
 def open_genome_data(
     reference: Reference,
@@ -76,6 +91,8 @@ def open_genome_data(
     *,
     bin: int,
     labels: Mapping[str, np.ndarray] | None = None,
+    signal: Mapping[str, np.ndarray] | None = None,
+    score: Mapping[str, np.ndarray] | None = None,
 ) -> GenomeData:
     """Genome and accessibility of cell types, binned; None for a cell type without a track."""
     accessibility = {}
@@ -88,10 +105,11 @@ def open_genome_data(
         ]
         accessibility[chrom] = np.stack(columns, axis=1).astype(np.float32)
     codes = {chrom: reference.codes(chrom) for chrom in reference.sizes}
-    return GenomeData(bin, codes, accessibility, np.array([track is not None for track in tracks]), labels)
+    has_track = np.array([track is not None for track in tracks])
+    return GenomeData(bin, codes, accessibility, has_track, labels, signal, score)
 
 
-def cut(array: np.ndarray, start: int, length: int, fill: int) -> np.ndarray:
+def cut(array: np.ndarray, start: int, length: int, fill: float) -> np.ndarray:
     """`length` rows of an array from row `start`, which may be negative; `fill` off its ends."""
     out = np.full((length, *array.shape[1:]), fill, dtype=array.dtype)
     low, high = max(start, 0), min(start + length, len(array))

@@ -112,6 +112,13 @@ def text_encoder_files():
     text = CONFIG.contexts.text
     folder = None if text is None else local_encoder(text.model)
     return [] if folder is None else [path.as_posix() for path in encoder_files(folder)]
+def signal_files():
+    """The experiments' signals, if a loss needs them."""
+    if "signal" not in CONFIG.training.losses.arrays:
+        return []
+    return [
+        row.signal.as_posix() for row in TABLES.experiments if row.signal is not None
+    ]
 
 
 def simulated_files():
