@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from tfbind.config import ModelSettings
 from tfbind.model.head import FactorBatch, FactoredHead
 from tfbind.model.motif_scan import scan_motifs
-from tfbind.model.trunk import EnformerTrunk
+from tfbind.model.precision import autocast
+from tfbind.model.trunk import make_trunk
 from tfbind.model.whole_batch import whole_batch
 
 
@@ -62,7 +63,7 @@ class BindingModel(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.bin, self.residue_dim = settings, bin, residue_dim
-        self.trunk = EnformerTrunk(settings.trunk, bin)
+        self.trunk = make_trunk(settings.trunk, bin)
         width = self.trunk.width
         self.panel = None
         if settings.motif_panel and panel is not None and len(panel):
@@ -75,7 +76,7 @@ class BindingModel(nn.Module):
 
     def dna_tokens(self, codes: Tensor, *, trunk_dtype: torch.dtype = torch.float32) -> Tensor:
         """DNA tokens, float32 (windows, bins, rank), of base codes (windows, bp)."""
-        with torch.autocast(codes.device.type, torch.bfloat16, enabled=trunk_dtype == torch.bfloat16):
+        with autocast(codes.device, trunk_dtype):
             embedding = self.trunk(codes)
         parts = [embedding.float()]
         if self.panel is not None:
@@ -108,7 +109,7 @@ class BindingModel(nn.Module):
         pairs
             (factor, cell type) of each output, int64 (pairs, 2).
         trunk_dtype
-            bfloat16 runs the trunk under autocast; the head stays float32.
+            bfloat16 or float16 runs the trunk under autocast; the head stays float32.
 
         Returns
         -------

@@ -11,6 +11,7 @@ from tfbind.config import TrainingSettings
 from tfbind.model.binding import BindingModel
 from tfbind.model.factor_encoder import motif_reading_loss
 from tfbind.model.head import FactorBatch
+from tfbind.model.precision import DTYPES
 from tfbind.training.losses import binding_loss
 
 
@@ -73,7 +74,7 @@ class Objective(nn.Module):
     def __init__(self, model: BindingModel, settings: TrainingSettings, experiments: int) -> None:
         super().__init__()
         self.model, self.batch_size, self.experiments = model, settings.batch_size, experiments
-        self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+        self.dtype = DTYPES[settings.precision]
 
     def forward(self, part: StepPart | None, reading: Reading | None) -> tuple[Tensor, Tensor]:
         """Binding loss (this part's share of the step's), and loss of reading motifs, nats per base."""
