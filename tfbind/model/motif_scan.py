@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tfbind.model.trunk import one_hot
+from tfbind.model.trunk_interface import as_one_hot
 
 SCAN_FEATURES = 4
 
@@ -32,7 +32,7 @@ def pad_motifs(motifs: Sequence[np.ndarray | None]) -> tuple[Tensor, Tensor]:
     return stacked, torch.tensor([motif is not None for motif in motifs], dtype=torch.bool)
 
 
-def scan_motifs(codes: Tensor, motifs: Tensor, bin: int) -> Tensor:
+def scan_motifs(bases: Tensor, motifs: Tensor, bin: int) -> Tensor:
     """Score every position on both strands, and summarise each bin.
 
     A site belongs to the bin of its middle base; one of even width to the bin of the second of its two middle
@@ -41,8 +41,8 @@ def scan_motifs(codes: Tensor, motifs: Tensor, bin: int) -> Tensor:
 
     Parameters
     ----------
-    codes
-        Base codes (windows, bp), bp a multiple of `bin`.
+    bases
+        Base codes (windows, bp), bp a multiple of `bin`; or one-hot (windows, bp, 4).
     motifs
         Log-odds (motifs, W, 4), as `pad_motifs` lays them out.
     bin
@@ -59,7 +59,7 @@ def scan_motifs(codes: Tensor, motifs: Tensor, bin: int) -> Tensor:
         motifs = F.pad(motifs, (0, 0, 0, 1))
     count, width, _ = motifs.shape
     strands = torch.cat([motifs, motifs.flip(1, 2)])
-    dna = F.pad(one_hot(codes).transpose(1, 2), (width // 2, width // 2))
+    dna = F.pad(as_one_hot(bases).transpose(1, 2), (width // 2, width // 2))
     sites = F.conv1d(dna, strands.transpose(1, 2))
     sites = torch.maximum(sites[:, :count], sites[:, count:]).unflatten(2, (-1, bin))
     best = sites.amax(-1)

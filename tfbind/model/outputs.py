@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -30,6 +32,12 @@ class Outputs:
     def activated(self) -> Outputs:
         """Rates made of what the head says of them, by softplus; logits and scores are what it says."""
         return self if self.track is None else replace(self, track=F.softplus(self.track))
+
+    @staticmethod
+    def joined(parts: Sequence[Outputs]) -> Outputs:
+        """Outputs of one model for several runs of windows, one after the other."""
+        names = [each.name for each in fields(Outputs) if getattr(parts[0], each.name) is not None]
+        return Outputs(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     def without_edges(self, crop: int) -> Outputs:
         """Without so many bins at either side of each window."""
