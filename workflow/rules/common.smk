@@ -10,11 +10,11 @@ from snakemake.utils import validate
 from tfbind.config import parse_config
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
-from tfbind.core.sources import local_path, uniprot_url
+from tfbind.core.sources import local_path
 from tfbind.downloads import download_batches
+from tfbind.inputs import factor_files
 from tfbind.prediction.gather import factor_batches
 from tfbind.tables import (
-    accessions_to_fetch,
     check_files,
     factors_to_render,
     read_tables,
@@ -84,11 +84,6 @@ BATCHES = factor_batches(
     factors_to_render(CONFIG, TABLES), CONFIG.prediction.factors_per_job
 )
 
-UNIPROT_FILES = [
-    local_path(uniprot_url(accession)).as_posix()
-    for accession in accessions_to_fetch(CONFIG, TABLES)
-]
-
 
 def path_of(source):
     """Where a source lies on this machine, as text."""
@@ -100,10 +95,9 @@ def paths_of(given):
     return [path_of(source) for source in given if source is not None]
 
 
-def protein_and_motif_files():
-    """The files with the proteins and motifs of the factors."""
-    files = paths_of([*CONFIG.factors.proteins, *CONFIG.factors.motifs])
-    return files + UNIPROT_FILES
+def files_of_factors():
+    """The files with proteins, motifs, weights, structures and domains of the factors."""
+    return [path.as_posix() for path in factor_files(CONFIG, TABLES)]
 
 
 def simulated_files():

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfbind.core.errors import InputError
-from tfbind.factors.esm2 import Esm2Embedder, blend_pieces, piece_spans, token_batches
+from tfbind.factors.fair_esm import Esm2Embedder
+from tfbind.factors.pieces import blend_pieces, piece_spans, token_batches
 from tfbind.factors.proteins import read_proteins
 
 LAYERS, DIM = 2, 32
@@ -136,7 +137,7 @@ def test_real_protein(yeast, checkpoint):
 def test_a_device_that_is_not_there(checkpoint, device):
     with pytest.raises(InputError, match=f"cannot run on the device '{device}'") as caught:
         Esm2Embedder(checkpoint=checkpoint, device=device).embed(["MKRR"])
-    assert caught.value.key == "factors.esm2.device" and "cpu" in caught.value.mend
+    assert caught.value.key == "device" and "cpu" in caught.value.mend
 
 
 def test_version_tells_weights_layer_and_pieces(checkpoint, tmp_path):
