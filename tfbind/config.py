@@ -482,8 +482,8 @@ class Config(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
         description="Where the model runs, and a protein language model. `auto`: on a GPU if there is one, and "
-        "else on the CPU; a job that was given a GPU and sees none fails. `cpu`: on the CPU, even where there are "
-        "GPUs.",
+        "else on the CPU; a job that was given a GPU and sees none fails. `cpu`: on the CPU, even where there "
+        "are GPUs.",
     )
     mirror: str | None = Field(
         None,
