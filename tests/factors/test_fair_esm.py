@@ -11,40 +11,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.factors.checkpoints import DIM, LAYERS, write_esm1b, write_esm2
 from tfbind.core.errors import InputError
-from tfbind.factors.fair_esm import Esm2Embedder
+from tfbind.factors.fair_esm import Esm1bEmbedder, Esm2Embedder
 from tfbind.factors.pieces import blend_pieces, piece_spans, token_batches
 from tfbind.factors.proteins import read_proteins
-
-LAYERS, DIM = 2, 32
-
-
-def write_checkpoint(folder: Path, name: str) -> Path:
-    """A tiny model with random weights, in two files with the keys of fair-esm's published checkpoints."""
-    from esm.model.esm2 import ESM2
-
-    torch.manual_seed(1)
-    model = ESM2(num_layers=LAYERS, embed_dim=DIM, attention_heads=4)
-    body, regression = {}, {}
-    for key, value in model.state_dict().items():
-        if key.startswith("contact_head"):
-            regression[key] = value
-        elif key.startswith("lm_head"):
-            body[f"encoder.{key}"] = value
-        else:
-            body[f"encoder.sentence_encoder.{key}"] = value
-    settings = Namespace(
-        encoder_layers=LAYERS, encoder_embed_dim=DIM, encoder_attention_heads=4, token_dropout=True
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"cfg": {"model": settings}, "model": body}, folder / f"{name}.pt")
-    torch.save({"model": regression}, folder / f"{name}-contact-regression.pt")
-    return folder / f"{name}.pt"
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("esm"), "esm2_tiny")
+    return write_esm2(tmp_path_factory.mktemp("esm"), "esm2_tiny")
 
 
 def directly(checkpoint: Path, sequence: str, layer: int = LAYERS) -> np.ndarray:
@@ -141,7 +117,7 @@ def test_a_device_that_is_not_there(checkpoint, device):
 
 
 def test_version_tells_weights_layer_and_pieces(checkpoint, tmp_path):
-    other = write_checkpoint(tmp_path, "esm2_tiny")
+    other = write_esm2(tmp_path, "esm2_tiny")
     state = torch.load(other, weights_only=False)
     state["model"]["encoder.lm_head.bias"][0] += 1
     torch.save(state, other)
@@ -159,7 +135,7 @@ def test_version_tells_weights_layer_and_pieces(checkpoint, tmp_path):
 
 
 def test_hub_reads_torch_hubs_cache(tmp_path, monkeypatch, checkpoint):
-    write_checkpoint(tmp_path / "hub" / "checkpoints", "esm2_t6_8M_UR50D")
+    write_esm2(tmp_path / "hub" / "checkpoints", "esm2_t6_8M_UR50D")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (embedded,) = Esm2Embedder("esm2_t6_8M_UR50D").embed(["MKVLAADEFGH"])
     np.testing.assert_allclose(embedded, directly(checkpoint, "MKVLAADEFGH"), atol=1e-5)
@@ -182,7 +158,7 @@ def test_hub_runs_no_pickled_code(tmp_path, monkeypatch):
             return (Path.touch, (tmp_path / "was_run",))
 
     folder = tmp_path / "hub" / "checkpoints"
-    path = write_checkpoint(folder, "esm2_t6_8M_UR50D")
+    path = write_esm2(folder, "esm2_t6_8M_UR50D")
     torch.save({"cfg": Dangerous(), "model": {}}, path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(InputError, match="could not be fetched or loaded"):
@@ -208,14 +184,14 @@ def test_checkpoint_is_checked_before_it_is_loaded(tmp_path, checkpoint):
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", "half"])
 def test_damaged_checkpoint(tmp_path, content):
-    path = write_checkpoint(tmp_path, "esm2_bad")
+    path = write_esm2(tmp_path, "esm2_bad")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content == "half" else content)
     with pytest.raises(InputError, match=r"esm2_bad\.pt.*no whole ESM-2 checkpoint"):
         Esm2Embedder(checkpoint=path).embed(["MKV"])
 
 
 def test_checkpoint_of_another_kind(tmp_path):
-    path = write_checkpoint(tmp_path, "esm2_bad")
+    path = write_esm2(tmp_path, "esm2_bad")
     torch.save({"model": {}}, path)
     with pytest.raises(InputError, match="no whole ESM-2 checkpoint"):
         Esm2Embedder(checkpoint=path).embed(["MKV"])
@@ -228,3 +204,209 @@ def test_bad_settings(checkpoint):
         Esm2Embedder(checkpoint=checkpoint, layer=7).embed(["MKV"])
     with pytest.raises(InputError, match="'-' at position 2"):
         Esm2Embedder(checkpoint=checkpoint).embed(["M-K"])
+
+
+# --- ESM-1b ---
+
+
+@pytest.fixture(scope="module")
+def esm1b(tmp_path_factory):
+    return write_esm1b(tmp_path_factory.mktemp("esm1b"))
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+def test_esm1b_equals_the_model_called_directly(esm1b, layer):
+    embedder = Esm1bEmbedder(checkpoint=esm1b, layer=layer)
+    assert embedder.dim == DIM and embedder.name == "esm1b_tiny"
+    for sequence, embedded in zip(SEQUENCES, embedder.embed(SEQUENCES), strict=True):
+        assert embedded.shape == (len(sequence), DIM)
+        np.testing.assert_allclose(embedded, directly(esm1b, sequence, layer or LAYERS), atol=1e-5)
+
+
+def test_esm1b_batching_does_not_matter(esm1b):
+    together = Esm1bEmbedder(checkpoint=esm1b).embed(SEQUENCES)
+    alone = Esm1bEmbedder(checkpoint=esm1b, tokens_per_batch=1).embed(SEQUENCES)
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Esm1bEmbedder, Esm2Embedder])
+def test_no_residue_of_a_protein_longer_than_the_model_is_lost(checkpoint, esm1b, kind):
+    sequence = "MKVLAADEFGHWCCHHRKRKST" * 60  # 1320 residues, and ESM-1b's limit is 1022
+    path = esm1b if kind is Esm1bEmbedder else checkpoint
+    (embedded,) = kind(checkpoint=path).embed([sequence])
+    assert embedded.shape == (1320, DIM)
+    first, last = directly(path, sequence[:1022]), directly(path, sequence[-1022:])
+    np.testing.assert_allclose(embedded[:298], first[:298], atol=1e-5)
+    np.testing.assert_allclose(embedded[1022:], last[1022 - 1320 :], atol=1e-5)
+    # The pieces share 724 residues, and are blended over the 256 at each end.
+    share = np.minimum(1, np.arange(1, 725)[:, None] / 257)
+    blended = (first[298:] * share[::-1] + last[:724] * share) / (share + share[::-1])
+    np.testing.assert_allclose(embedded[298:1022], blended, atol=1e-5)
+
+
+def test_esm1b_takes_no_longer_pieces_than_it_has_positions_for(esm1b):
+    with pytest.raises(InputError, match=r"factors\.esm1b\.max_length.*pieces of 1023 residues.*takes 1022"):
+        Esm1bEmbedder(checkpoint=esm1b, max_length=1023).embed(["MKV"])
+
+
+def test_esm1b_reads_torch_hubs_cache(tmp_path, monkeypatch, esm1b):
+    write_esm1b(tmp_path / "hub" / "checkpoints", "esm1b_t33_650M_UR50S")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (embedded,) = Esm1bEmbedder().embed(["MKVLAADEFGH"])
+    np.testing.assert_allclose(embedded, directly(esm1b, "MKVLAADEFGH"), atol=1e-5)
+    with pytest.raises(InputError, match=r"unknown ESM-1b model 'esm2_t6_8M_UR50D'"):
+        Esm1bEmbedder("esm2_t6_8M_UR50D").embed(["MKV"])
+
+
+def test_checkpoints_of_the_other_family_are_told_by_their_names(checkpoint, esm1b):
+    with pytest.raises(InputError, match=r"an ESM-1b checkpoint is called esm1b\*\.pt"):
+        Esm1bEmbedder(checkpoint=checkpoint)
+    with pytest.raises(InputError, match=r"an ESM-2 checkpoint is called esm2\*\.pt"):
+        Esm2Embedder(checkpoint=esm1b)
+
+
+def test_two_embedders_in_one_process_do_not_disturb_one_another(checkpoint, esm1b, tmp_path):
+    other = write_esm2(tmp_path, "esm2_tiny", seed=7)
+    made = [
+        (Esm2Embedder(checkpoint=checkpoint), checkpoint, LAYERS),
+        (Esm2Embedder(checkpoint=checkpoint, layer=1), checkpoint, 1),
+        (Esm2Embedder(checkpoint=other), other, LAYERS),
+        (Esm1bEmbedder(checkpoint=esm1b), esm1b, LAYERS),
+    ]
+    for _ in range(2):
+        for embedder, path, layer in made:
+            np.testing.assert_allclose(
+                embedder.embed(["MKVLAADEFGH"])[0], directly(path, "MKVLAADEFGH", layer), atol=1e-5
+            )
+    assert len({embedder.version for embedder, *_ in made}) == len(made)
+
+
+# --- fine-tuned weights ---
+
+
+def tuned_weights() -> dict[str, torch.Tensor]:
+    """What `torch.save(model.state_dict())` writes of a model that was tuned."""
+    from esm.model.esm2 import ESM2
+
+    torch.manual_seed(11)
+    return ESM2(num_layers=LAYERS, embed_dim=DIM, attention_heads=4).state_dict()
+
+
+def tuned_directly(sequence: str) -> np.ndarray:
+    from esm.model.esm2 import ESM2
+
+    model = ESM2(num_layers=LAYERS, embed_dim=DIM, attention_heads=4)
+    model.load_state_dict(tuned_weights())
+    _, _, tokens = model.alphabet.get_batch_converter()([("p", sequence)])
+    with torch.no_grad():
+        result = model.eval()(tokens, repr_layers=[LAYERS])["representations"][LAYERS]
+    return result[0, 1 : len(sequence) + 1].numpy()
+
+
+def without_heads(weights):
+    return {name: value for name, value in weights.items() if not name.startswith(("contact_head", "lm_head"))}
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda weights: weights,
+        without_heads,
+        lambda weights: {f"module.{name}": value for name, value in weights.items()},
+        lambda weights: {"state_dict": {f"module.esm2.{name}": value for name, value in weights.items()}},
+        lambda weights: {
+            "model": {
+                f"encoder.sentence_encoder.{name}": value for name, value in without_heads(weights).items()
+            },
+            "epoch": 3,
+        },
+    ],
+    ids=["plain", "no heads", "module", "state_dict", "fair-esm's names"],
+)
+def test_finetuned_weights_take_the_place_of_the_models(checkpoint, tmp_path, pack):
+    torch.save(pack(tuned_weights()), tmp_path / "dbp.pt")
+    embedder = Esm2Embedder(checkpoint=checkpoint, finetuned=tmp_path / "dbp.pt")
+    (embedded,) = embedder.embed(["MKVLAADEFGH"])
+    np.testing.assert_allclose(embedded, tuned_directly("MKVLAADEFGH"), atol=1e-5)
+    assert np.abs(embedded - directly(checkpoint, "MKVLAADEFGH")).max() > 0.1
+    assert embedder.name == "esm2_tiny+dbp"
+
+
+def test_finetuned_weights_of_a_published_size_need_no_base_weights(tmp_path, monkeypatch):
+    from esm.model.esm2 import ESM2
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    torch.manual_seed(12)
+    model = ESM2(num_layers=6, embed_dim=320, attention_heads=20).eval()
+    torch.save(model.state_dict(), tmp_path / "dbp.pt")
+    (embedded,) = Esm2Embedder("esm2_t6_8M_UR50D", finetuned=tmp_path / "dbp.pt").embed(["MKVLW"])
+    _, _, tokens = model.alphabet.get_batch_converter()([("p", "MKVLW")])
+    with torch.no_grad():
+        expected = model(tokens, repr_layers=[6])["representations"][6][0, 1:6].numpy()
+    np.testing.assert_allclose(embedded, expected, atol=1e-5)
+    with pytest.raises(InputError, match=r"unknown ESM-2 model 'esm2_t7'"):
+        Esm2Embedder("esm2_t7", finetuned=tmp_path / "dbp.pt").embed(["MKV"])
+
+
+def test_the_sizes_are_those_of_fair_esm():
+    import esm.pretrained
+
+    from tfbind.factors.fair_esm import ESM2_SIZES
+
+    assert sorted(ESM2_SIZES) == sorted(name for name in vars(esm.pretrained) if name.startswith("esm2_t"))
+    for name, (layers, width, heads) in ESM2_SIZES.items():
+        assert name.startswith(f"esm2_t{layers}_") and width % heads == 0
+
+
+def test_finetuned_weights_have_a_version_of_their_own(checkpoint, tmp_path):
+    weights = tuned_weights()
+    torch.save(weights, tmp_path / "a.pt")
+    torch.save(weights | {"lm_head.bias": weights["lm_head.bias"] + 1}, tmp_path / "b.pt")
+    versions = [Esm2Embedder(checkpoint=checkpoint).version]
+    versions += [Esm2Embedder(checkpoint=checkpoint, finetuned=tmp_path / f"{name}.pt").version for name in "ab"]
+    assert len(set(versions)) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"classifier.weight": torch.zeros(2)}, r"not in the model: classifier\.weight"),
+        ({"layers.0.fc1.weight": torch.zeros(3, 3)}, r"of another shape: layers\.0\.fc1\.weight"),
+        ({"layers.1.fc2.bias": None}, r"missing: layers\.1\.fc2\.bias"),
+        ({"module.layers.2.fc2.bias": torch.zeros(2)}, r"not in the model: module\.layers\.2\.fc2\.bias"),
+        ({"epoch": 3}, "this is no state dict"),
+    ],
+)
+def test_finetuned_weights_that_do_not_fit_are_named(checkpoint, tmp_path, change, says):
+    weights = {name: value for name, value in (tuned_weights() | change).items() if value is not None}
+    torch.save(weights, tmp_path / "dbp.pt")
+    with pytest.raises(InputError, match=rf"dbp\.pt, key 'factors\.esm2\.finetuned'.*{says}"):
+        Esm2Embedder(checkpoint=checkpoint, finetuned=tmp_path / "dbp.pt").embed(["MKV"])
+
+
+def test_finetuned_weights_run_no_pickled_code(checkpoint, tmp_path):
+    class Dangerous:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "was_run",))
+
+    torch.save(Dangerous(), tmp_path / "dbp.pt")
+    with pytest.raises(InputError, match="no file of plain weights"):
+        Esm2Embedder(checkpoint=checkpoint, finetuned=tmp_path / "dbp.pt").embed(["MKV"])
+    assert not (tmp_path / "was_run").exists()
+    with pytest.raises(InputError, match="no such fine-tuned weights"):
+        Esm2Embedder(checkpoint=checkpoint, finetuned=tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize("settings", [{"checkpoint": True}, {}, {"finetuned": True}])
+def test_a_missing_fair_esm_is_told_and_ends_nothing(checkpoint, tmp_path, monkeypatch, settings):
+    import sys
+
+    torch.save(tuned_weights(), tmp_path / "dbp.pt")
+    files = {"checkpoint": checkpoint, "finetuned": tmp_path / "dbp.pt"}
+    embedder = Esm2Embedder("esm2_t6_8M_UR50D", **{name: files[name] for name in settings})
+    for name in [name for name in sys.modules if name.split(".")[0] == "esm"] or ["esm"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=r"package fair-esm is needed(?s:.*)mend: install it"):
+        embedder.embed(["MKV"])
