@@ -33,7 +33,7 @@ def load_optional(module: str, *, package: str, key: str) -> ModuleType:
 
 def missing_package(package: str, key: str, error: ImportError) -> InputError:
     """The error that tells of a package that is not installed, or not whole."""
-    reason = " ".join(str(error).split())
+    reason = " ".join(str(error).split()).partition(". ")[0]
     return InputError(
         f"the Python package {package} is needed for this, and cannot be imported ({reason})",
         key=key,
