@@ -174,6 +174,7 @@ class TinyRun:
             "reference": {"output": r / "reference"},
             "accessibility": {"cell-type": "CT1", "output": r / "accessibility/CT1.bw"},
             "factors": {"output": r / "factors"},
+            "contexts": {"output": r / "contexts"},
             "targets": {"output": r / "targets"},
             "train": {
                 "state": r / "training/state",
@@ -291,6 +292,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
             for name, path in tracks.items()
         },
         "factors": run.arguments("factors"),
+        "contexts": run.arguments("contexts"),
         "targets": run.arguments("targets"),
         "train": run.arguments("train"),
         **{f"embed {i}": run.arguments("embed", shard=i, output=path) for i, path in enumerate(shards)},
@@ -341,3 +343,45 @@ def yeast(mirrored: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("yeast") / "reference"
     build_reference(mirrored("sacCer3.fa.gz"), folder)
     return Reference.open(folder)
+
+
+# --- a tiny text encoder ---
+
+BERT_WORDS = ["liver", "lung", "cells", "of", "human", "mouse", "adult", "treated", "with", "interferon", "gamma"]
+BERT_WORDS += ["for", "30", "minutes", "k562", "a", ",", "-"]
+BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def write_bert(folder: Path, seed: int = 0, positions: int = 20) -> Path:
+    """A BERT with a WordPiece vocabulary, as PubMedBERT is published."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder.mkdir(parents=True)
+    pieces = [f"##{letter}" for letter in "abcdefgs"]
+    (folder / "vocab.txt").write_text("\n".join([*BERT_SPECIAL, *BERT_WORDS, *pieces]))
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    settings = BertConfig(
+        vocab_size=len(BERT_SPECIAL) + len(BERT_WORDS) + len(pieces),
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=32,
+        max_position_embeddings=positions,
+        initializer_range=0.5,
+    )
+    torch.manual_seed(seed)
+    BertModel(settings).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def make_bert(tmp_path: Path) -> Callable[..., Path]:
+    """Write a further encoder into the test's folder."""
+    return lambda name="bert", **options: write_bert(tmp_path / name, **options)
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder that takes 20 tokens; tests leave it as it is."""
+    return write_bert(tmp_path_factory.mktemp("encoders") / "bert")

@@ -31,6 +31,7 @@ VERBS = [
     "reference",
     "accessibility",
     "factors",
+    "contexts",
     "targets",
     "train",
     "embed",
@@ -106,6 +107,7 @@ def test_each_verb_runs_alone(tiny_run):
         "accessibility/CT1.bw",
         "accessibility/CT1.bw.json",
         "factors/factors.json",
+        "contexts/contexts.json",
         "targets/targets.json",
         "model/model.safetensors",
         "training/history.tsv",
@@ -135,7 +137,7 @@ def test_standard_output_has_results_and_standard_error_progress(tiny_run):
             assert result.stdout == "", step
 
 
-@pytest.mark.parametrize("verb", ["reference", "accessibility", "factors", "targets", "assemble"])
+@pytest.mark.parametrize("verb", ["reference", "accessibility", "factors", "contexts", "targets", "assemble"])
 def test_a_verb_run_again_gives_the_same_bytes(tiny_run, tmp_path, verb):
     arguments = tiny_run.arguments(verb)
     first = Path(arguments[arguments.index("--output") + 1])

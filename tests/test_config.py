@@ -54,6 +54,15 @@ def test_a_source_is_a_path_or_a_url_with_its_checksum():
     assert config.reference.fasta.local_path == Path("resources/downloads/example.org/genome.fa.gz")
 
 
+def test_some_loss_and_some_bins_must_count():
+    assert parse_config(values(training__losses={"binding": 0, "track": 1})).training.losses.counted == ["track"]
+    assert "'training.losses'" in (text := error_of(training__losses={"binding": 0})) and "all 0" in text
+    assert "training.losses.track_loss" in error_of(training__losses={"track_loss": "poison"})
+    windows = {"bin": 64, "length": 640, "core": 512}
+    assert parse_config(values(windows=windows, training__crop=4)).training.crop == 4
+    assert "leaves none of a window's 10" in error_of(windows=windows, training__crop=5)
+
+
 @pytest.mark.parametrize(
     ("changes", "key", "mend"),
     [

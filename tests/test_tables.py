@@ -240,6 +240,28 @@ def test_a_signal_must_be_local(tmp_path):
     error_of(lambda: read_measured(tmp_path, row, header=header), None, "row 2", "column 'signal'", "is a URL")
 
 
+@pytest.mark.parametrize("reads", ["0", "-5", "1e6", "1,000", "12.5", "1_000", "many", "007"])
+def test_read_depth_is_a_whole_number(tmp_path, reads):
+    header = "factor\tcell_type\tpeaks\treads"
+    error_of(
+        lambda: read_measured(tmp_path, f"CTCF\tK562\ta.bed\t{reads}", header=header),
+        tmp_path / "experiments.tsv",
+        *("row 2", "column 'reads'", reads, "number of mapped reads"),
+    )
+
+
+def test_read_depth_may_be_left_out(tmp_path):
+    header = "factor\tcell_type\tassay\tpeaks\treads"
+    rows = read_measured(tmp_path, "CTCF\tK562\tx\ta.bed\t23456789\nCTCF\tK562\ty\tb.bed\t", header=header)
+    assert [row.reads for row in rows] == [23456789, None]
+
+
+def test_a_loss_of_tracks_needs_a_signal_to_train_on(tables):
+    config = config_of(tables, training={"losses": {"track": 0.5}})
+    words = ("column 'signal'", "no experiment to train on has a signal", "training.losses.track")
+    error_of(lambda: read_tables(config), config.tables.experiments, *words)
+
+
 @pytest.mark.parametrize(
     ("section", "key", "name", "words"),
     [

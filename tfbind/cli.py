@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tfbind.training.targets import Targets
 
 PROTEIN_CACHE = Path("resources/protein_embeddings")
+TEXT_CACHE = Path("resources/text_embeddings")
 
 FILE = click.Path(path_type=Path)
 
@@ -256,10 +257,30 @@ def factors(configs: tuple[Path, ...], output: Path, gpus: int) -> None:
 
 @main.command()
 @config_option
+@output_option("Folder to make.")
+@gpus_option
+def contexts(configs: tuple[Path, ...], output: Path, gpus: int) -> None:
+    """Read the descriptions of the cell types, by the text encoder of the configuration, if it names one."""
+    from tfbind.contexts.contextset import write_context_set
+    from tfbind.contexts.text import TextEncoder
+
+    config, dataset = _read(configs)
+    settings = config.contexts.text
+    encoder = None
+    if settings is not None:
+        encoder = TextEncoder(**settings.model_dump(), device=str(_device(config, gpus)))
+    write_context_set(output, {row.cell_type: row.description for row in dataset.cell_types}, encoder, TEXT_CACHE)
+
+
+@main.command()
+@config_option
 @reference_option
 @output_option("Folder to make.")
 def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
-    """Turn measured peaks into labels per bin: bound, unbound, ambiguous."""
+    """Turn measured peaks into labels per bin: bound, unbound, ambiguous.
+
+    Where a loss of training.losses needs them, signal (coverage) and peak scores per bin are written, too.
+    """
     from tfbind.genome.reference import Reference
     from tfbind.inputs import source_file
     from tfbind.training.targets import Experiment, build_targets
@@ -271,6 +292,8 @@ def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
             row.factor,
             row.cell_type,
             source_file(row.peaks, file=config.tables.experiments, row=row.row, column="peaks"),
+            row.signal,
+            row.reads,
         )
         for row in dataset.experiments
     ]
@@ -281,6 +304,7 @@ def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
         bin=config.windows.bin,
         half_width=config.targets.half_width,
         bound_fraction=config.targets.bound_fraction,
+        arrays=config.training.losses.arrays,
     )
 
 

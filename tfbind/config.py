@@ -89,7 +89,7 @@ class Tables(Section):
         description="TSV of cell types: cell_type, description, accessibility, sha256, aliases."
     )
     experiments: Path = Field(
-        description="TSV of experiments: factor, cell_type, assay, peaks, sha256, signal, treatment."
+        description="TSV of experiments: factor, cell_type, assay, peaks, sha256, signal, reads, treatment."
     )
 
 
@@ -293,6 +293,59 @@ class FactorSettings(Section):
         return self.embedder not in ("physicochemical", "alphafold")
 
 
+class TextSettings(Section):
+    """The network that reads the descriptions of cell types. None (the default): they are not read."""
+
+    model: str = Field(
+        min_length=1,
+        description="A text encoder: its name on the Hugging Face hub, or a local folder that transformers "
+        "wrote (`save_pretrained`).",
+    )
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="Branch, tag or commit of the model on the hub; none: its main branch. With a commit, "
+        "the hub is not asked again once all texts are embedded.",
+    )
+    pooling: Literal["mean", "cls"] = Field(
+        "mean",
+        description="How a text becomes one vector: the mean over its tokens, or the token that stands before it "
+        "for the whole (`cls`).",
+    )
+    tokens_per_batch: int = Field(4096, description="Tokens embedded at once.", ge=16)
+
+
+class ContextDropout(Section):
+    """How often, in training, each kind of what is known of a cell type is hidden, so that any of them serve."""
+
+    text: float = Field(0.2, ge=0, lt=1, description="How often its text is hidden.")
+    accessibility: float = Field(0.1, ge=0, lt=1, description="How often its accessibility is hidden.")
+    learnt: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="How often its learnt embedding is hidden; no cell type that was not trained on has one.",
+    )
+
+
+class ContextSettings(Section):
+    """What is known of the cell types, beside their accessibility."""
+
+    text: TextSettings | None = Field(
+        None,
+        description="The network that reads their descriptions (table of cell types), on the `device` at the "
+        "top; none: not read.",
+    )
+    learnt: int = Field(
+        0, ge=0, description="Width of an embedding that is learnt for each cell type trained on; 0: none is."
+    )
+    dropout: ContextDropout = Field(
+        ContextDropout(),
+        description="What is hidden in training: for each cell type and step, each kind by itself. A kind that "
+        "is not in use is not touched.",
+    )
+
+
 class TargetSettings(Section):
     """From measured calls to labels per bin."""
 
@@ -336,16 +389,71 @@ class TrunkSettings(Section):
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the trunk's feed-forward layers.")
 
 
+Normalisation = Literal["cosine", "layernorm", "rmsnorm", "none"]
+ConditionerName = Literal["none", "hypergrid", "film", "squeeze_excitation", "induced_attention"]
+
+
+class JointSettings(Section):
+    """Joint cross-attention of DNA tokens and factor tokens."""
+
+    depth: int = Field(1, description="Blocks of attention both ways.", ge=1)
+    heads: int = Field(4, description="Attention heads.", ge=1)
+    dim_head: int = Field(32, description="Width of each head.", ge=4)
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout after attention and feed-forward.")
+
+
+class ConditioningSettings(Section):
+    """What the cell type conditions beyond the factored product, and how."""
+
+    dna: ConditionerName = Field(
+        "none", description="DNA tokens, by accessibility and what is known of the cell type as a whole."
+    )
+    factor: ConditionerName = Field(
+        "none",
+        description="Factor tokens, by what is known of the cell type as a whole (needs `contexts.text` or "
+        "`contexts.learnt`).",
+    )
+    interaction: ConditionerName = Field(
+        "none",
+        description="The product of factor and context, dimension by dimension, by accessibility and what is "
+        "known of the cell type as a whole.",
+    )
+
+
 class ModelSettings(Section):
-    """The trunk and the factored head."""
+    """The trunk and the head."""
 
     trunk: TrunkSettings = Field(TrunkSettings(), description="The DNA network.")
     rank: int = Field(128, description="Width of the DNA tokens.", ge=8)
     heads: int = Field(4, description="Heads of the fine-grained interaction; divides rank.", ge=1)
-    factor_tokens: int = Field(8, description="Vectors that stand for one factor.", ge=1)
+    factor_tokens: int = Field(
+        8, description="Vectors that stand for one factor; 0: every residue stands for itself.", ge=0
+    )
+    interaction: Literal["filip", "joint"] = Field(
+        "filip",
+        description="How DNA and factor meet. `filip`: token by token, the cheap way; `joint`: after "
+        "joint cross-attention of every factor with every window, as in tf-bind-transformer, for comparison.",
+    )
+    joint: JointSettings = Field(JointSettings(), description="The cross-attention of `interaction: joint`.")
     temperature: float = Field(0.1, description="Initial temperature tau of the interaction.", gt=0)
-    token_normalisation: Literal["cosine", "layernorm", "none"] = Field(
-        "cosine", description="How DNA and factor tokens are normalised before they meet."
+    temperature_mode: Literal["fixed", "learnt", "per_head"] = Field(
+        "learnt", description="Whether tau stays as it is, is learnt, or is learnt for each head."
+    )
+    interaction_pooling: Literal["log_mean_exp", "max", "mean"] = Field(
+        "log_mean_exp", description="How the interaction pools over factor tokens; tau is of `log_mean_exp`."
+    )
+    dna_normalisation: Normalisation = Field(
+        "cosine", description="How DNA tokens are normalised before they meet factor tokens."
+    )
+    factor_normalisation: Normalisation = Field("cosine", description="The same of the factor tokens.")
+    map_normalisation: Normalisation = Field(
+        "layernorm", description="How the interaction map is normalised, over the heads of a bin."
+    )
+    null_token: bool = Field(
+        False, description="Whether each factor has a further, learnt token: what a bin meets that fits none."
+    )
+    conditioning: ConditioningSettings = Field(
+        ConditioningSettings(), description="Conditioning by the cell type."
     )
     hidden: int = Field(48, description="Width of the factor and context towers.", ge=4)
     motif_width: int = Field(
@@ -384,9 +492,64 @@ class ModelSettings(Section):
         return self
 
 
+class LossSettings(Section):
+    """What training minimises: the weighted sum of these losses."""
+
+    binding: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of the cross-entropy of binding, in nats per bin; ambiguous bins are masked.",
+    )
+    focal_gamma: float = Field(
+        0.0,
+        ge=0,
+        description="Above 0, the loss of binding is a focal loss with this gamma, e.g. 2: bins that are already "
+        "right count less. Probabilities are then no longer calibrated.",
+    )
+    track: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss of the experiments' coverage (column `signal` of experiments.tsv).",
+    )
+    track_loss: Literal["poisson", "poisson_multinomial", "pearson"] = Field(
+        "poisson",
+        description="Loss of the coverage: Poisson per bin; its shape over a window (multinomial) and its total "
+        "apart; or 1 - Pearson's r over the bins of a window.",
+    )
+    peak_score: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss of log(1 + narrowPeak's signalValue) in bound bins, with read depth "
+        "(column `reads` of experiments.tsv) as covariate.",
+    )
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> LossSettings:
+        if not (self.binding or self.track or self.peak_score):
+            raise ValueError("binding, track and peak_score are all 0: give one of them a weight")
+        return self
+
+    @property
+    def arrays(self) -> list[str]:
+        """What these losses read beside labels: `signal`, `score`."""
+        return [name for name, weight in (("signal", self.track), ("score", self.peak_score)) if weight]
+
+    @property
+    def counted(self) -> list[str]:
+        """The losses that have a weight."""
+        return [name for name in ("binding", "track", "peak_score") if getattr(self, name)]
+
+
 class TrainingSettings(Section):
     """Window-major training."""
 
+    losses: LossSettings = Field(LossSettings(), description="The losses and their weights.")
+    crop: int = Field(
+        0,
+        ge=0,
+        description="Bins at either side of a window that no loss looks at, since the DNA beyond them is not "
+        "seen (Enformer: 320 of 1536). Each bin of the genome still counts alike.",
+    )
     steps: int = Field(2000, description="Most optimizer steps.", ge=1)
     batch_size: int = Field(16, description="Windows a step, of all processes together.", ge=1)
     gradient_accumulation: int = Field(
@@ -494,6 +657,7 @@ class Config(Section):
     windows: WindowSettings = Field(WindowSettings(), description="Windows and bins.")
     accessibility: AccessibilitySettings = Field(AccessibilitySettings(), description="Accessibility tracks.")
     factors: FactorSettings = Field(FactorSettings(), description="Proteins and motifs.")
+    contexts: ContextSettings = Field(ContextSettings(), description="What is known of cell types.")
     targets: TargetSettings = Field(TargetSettings(), description="Labels.")
     splits: SplitSettings = Field(description="What is held out.")
     model: ModelSettings = Field(ModelSettings(), description="The network.")
@@ -502,6 +666,16 @@ class Config(Section):
     simulation: SimulationSettings | None = Field(
         None, description="If given, the data set is simulated first (the demo)."
     )
+
+    @model_validator(mode="after")
+    def _crop_leaves_bins(self) -> Config:
+        bins = self.windows.length // self.windows.bin
+        if 2 * self.training.crop >= bins:
+            raise ValueError(
+                f"training.crop of {self.training.crop} bins at either side leaves none of a window's {bins} "
+                "(windows.length / windows.bin)"
+            )
+        return self
 
     @property
     def results(self) -> Path:

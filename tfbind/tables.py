@@ -17,9 +17,10 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_origin
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from tfbind.config import Config, Section, Source
+from tfbind.contexts.text import TextEncoder
 from tfbind.core.errors import InputError
+from tfbind.core.pretrained import model_files
 from tfbind.core.sources import is_url
-from tfbind.factors.huggingface import model_files
 from tfbind.factors.proteins import check_sequence, listed, protein_names, sequence_sha256
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
@@ -53,6 +54,14 @@ Checksums = Annotated[
     AfterValidator(_sha256_each),
     Field(json_schema_extra={"pattern": r"^[0-9a-f]{64}( *; *[0-9a-f]{64})*$"}),
 ]
+
+
+def _whole_number(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch("[1-9][0-9]*", value):
+        raise ValueError(f"'{value}' is no whole number above 0, in digits alone")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_file_name), Field(json_schema_extra={"pattern": f"^{_NAME}$"})]
 
 
@@ -130,6 +139,13 @@ class ExperimentRow(TableRow):
     peaks: Source = Field(description="Its peaks: narrowPeak, BED, or calls of 1 bp; a path or URL.")
     signal: Annotated[Path | None, BeforeValidator(_no_url)] = Field(
         None, description="Its coverage: path of a bigWig."
+    )
+    reads: Annotated[int | None, BeforeValidator(_whole_number)] = Field(
+        None,
+        description="Its read depth: how many reads (or fragments) were mapped. A covariate of peak scores "
+        "(`training.losses.peak_score`).",
+        ge=1,
+        json_schema_extra={"pattern": "^[1-9][0-9]*$"},
     )
     treatment: str | None = Field(
         None, description="What the cells were treated with, such as `IFNg 30min`; empty: untreated."
@@ -289,7 +305,8 @@ def read_tables(config: Config) -> DataSet:
     Raises
     ------
     InputError
-        As the readers; also a factor or cell type under `splits` or `prediction` that is in no table.
+        As the readers; also a factor or cell type under `splits` or `prediction` that is in no table, and a loss
+        of tracks without a signal to learn from.
     """
     factors = read_factors(config.tables.factors, at_uniprot=not config.factors.proteins)
     cell_types = read_cell_types(config.tables.cell_types)
@@ -310,7 +327,25 @@ def read_tables(config: Config) -> DataSet:
         for name in given or ():
             if known.get(name) != name:
                 raise InputError(f"'{name}' is not in {table}", key=key, mend=_suggestion(name, known))
+    _signal_to_learn_from(config, experiments)
     return DataSet(factors, cell_types, experiments)
+
+
+def _signal_to_learn_from(config: Config, experiments: Sequence[ExperimentRow]) -> None:
+    splits = config.splits
+    trained = [
+        row
+        for row in experiments
+        if row.factor not in splits.held_out_factors and row.cell_type not in splits.held_out_cell_types
+    ]
+    if config.training.losses.track and all(row.signal is None for row in trained):
+        raise InputError(
+            "has a weight, and no experiment to train on has a signal",
+            file=config.tables.experiments,
+            column="signal",
+            key="training.losses.track",
+            mend="give bigWigs in the column 'signal', or set training.losses.track to 0",
+        )
 
 
 def _read(path: Path, model: type[RowModel]) -> list[RowModel]:
@@ -436,6 +471,7 @@ def _cell_error(path: Path, row: int, error: ValidationError, model: type[TableR
     mend = {
         "sha256": "give what `sha256sum FILE` prints",
         "signal": "download the bigWig, and give its path",
+        "reads": "give the number of mapped reads, such as 23456789, or leave the cell empty",
         "sequence_sha256": "give the SHA-256 of the sequence, or leave the cell empty",
     }.get(column, "rename it, in every table")
     return InputError(message, file=path, row=row, column=column, mend=mend)
@@ -620,6 +656,8 @@ def check_files(dataset: DataSet, config: Config) -> None:
     for key, folder in _factor_folders(config):
         if not folder.is_dir():
             raise InputError(f"the folder {folder} is not there", key=key, mend="correct the path")
+    if config.contexts.text is not None:
+        TextEncoder(**config.contexts.text.model_dump())
 
 
 def factor_sources(config: Config, dataset: DataSet) -> list[Source]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tfbind.core.files import atomic_dir, atomic_path, new_array, write_json
-from tfbind.factors.embeddings import save_tensors
+from tfbind.core.tensors import save_tensors
 from tfbind.genome.bigwig import write_bigwig
 
 ROOM = 1 << 18

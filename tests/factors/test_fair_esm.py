@@ -2,19 +2,15 @@ from __future__ import annotations
 
 import shutil
 from argparse import Namespace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.factors.checkpoints import DIM, LAYERS, write_esm1b, write_esm2
 from tfbind.core.errors import InputError
 from tfbind.factors.fair_esm import Esm1bEmbedder, Esm2Embedder
-from tfbind.factors.pieces import blend_pieces, piece_spans, token_batches
 from tfbind.factors.proteins import read_proteins
 
 
@@ -77,29 +73,6 @@ def test_a_protein_as_long_as_a_piece_is_whole(checkpoint):
     sequence = "MKVLAADEFGHWCCHHRKRK"
     (embedded,) = Esm2Embedder(checkpoint=checkpoint, max_length=20, overlap=4).embed([sequence])
     np.testing.assert_allclose(embedded, directly(checkpoint, sequence), atol=1e-5)
-
-
-@given(st.integers(1, 300), st.integers(2, 40), st.data())
-def test_pieces_cover_every_residue(length, max_length, data):
-    overlap = data.draw(st.integers(0, max_length - 1))
-    spans = piece_spans(length, max_length, overlap)
-    assert spans[0][0] == 0
-    assert spans[-1][1] == length
-    assert all(0 < end - start <= max_length for start, end in spans)
-    assert all(before[1] - after[0] >= overlap for before, after in pairwise(spans))
-    # What all pieces agree on comes through the blending unchanged, at every residue.
-    truth = np.random.default_rng(0).normal(size=(length, 3)).astype(np.float32)
-    blended = blend_pieces([truth[start:end] for start, end in spans], spans, overlap)
-    np.testing.assert_allclose(blended, truth, atol=1e-5)
-
-
-@given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 200))
-def test_batches_hold_each_piece_once_longest_first(lengths, tokens):
-    batches = list(token_batches(lengths, tokens))
-    order = [i for batch in batches for i in batch]
-    assert sorted(order) == list(range(len(lengths)))
-    assert [lengths[i] for i in order] == sorted(lengths, reverse=True)
-    assert all(len(b) == 1 or (lengths[b[0]] + 2) * len(b) <= tokens for b in batches)
 
 
 def test_real_protein(yeast, checkpoint):

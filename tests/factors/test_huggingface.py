@@ -8,8 +8,8 @@ import torch
 
 from tests.factors.checkpoints import DIM, LAYERS, write_bert, write_hf_esm, write_t5
 from tfbind.core.errors import InputError
+from tfbind.core.pieces import blend_pieces, piece_spans
 from tfbind.factors.huggingface import HuggingFaceEmbedder
-from tfbind.factors.pieces import blend_pieces, piece_spans
 
 WRITERS = {"t5": write_t5, "bert": write_bert, "esm": write_hf_esm}
 SEQUENCES = ["MKVLAADEFGH", "W", "MCCHHRKRKSTX" * 3, "ACDEFGHIKLMNPQRSTVWYX"]

@@ -11,8 +11,10 @@ import torch
 
 from tfbind.config import ModelSettings
 from tfbind.model.binding import BindingModel
-from tfbind.model.head import FactorBatch
+from tfbind.model.contexts import ContextBatch
+from tfbind.model.factors import FactorBatch
 from tfbind.model.motif_scan import pad_motifs
+from tfbind.model.shape import ModelShape
 
 RESIDUE_DIM = 5
 
@@ -27,15 +29,19 @@ def make_model() -> Callable[..., BindingModel]:
     """A tiny model in eval mode; its weights and running statistics are shaken, so that nothing is at 0."""
 
     def make(
-        bin: int = 16, *, trunk: dict[str, Any] | None = None, panel: torch.Tensor | None = None, **settings: Any
+        bin: int = 16,
+        *,
+        trunk: dict[str, Any] | None = None,
+        panel: torch.Tensor | None = None,
+        shape: dict[str, Any] | None = None,
+        **settings: Any,
     ) -> BindingModel:
         torch.manual_seed(0)
         trunk = {"dim": 24, "depth": 1, "heads": 2, "dim_divisible_by": 6, **(trunk or {})}
         sizes = {"rank": 12, "heads": 3, "factor_tokens": 4, "hidden": 10, "motif_width": 6, **settings}
         model = BindingModel(
             ModelSettings.model_validate({"trunk": trunk, **sizes}),
-            bin=bin,
-            residue_dim=RESIDUE_DIM,
+            ModelShape(bin=bin, residue_dim=RESIDUE_DIM, **(shape or {})),
             panel=panel,
         )
         with torch.no_grad():
@@ -77,3 +83,23 @@ def codes() -> Callable[..., torch.Tensor]:
         return torch.as_tensor(rng.choice(5, size=shape, p=[0.225] * 4 + [0.1]).astype(np.uint8))
 
     return draw
+
+
+@pytest.fixture
+def make_contexts() -> Callable[..., ContextBatch]:
+    """Cell types of which nothing but accessibility is known, or random texts and identities too."""
+
+    def make(
+        accessibility: torch.Tensor, has_track: list[bool] | None = None, *, text_dim: int = 0
+    ) -> ContextBatch:
+        count = accessibility.shape[2]
+        generator = torch.Generator().manual_seed(3)
+        return ContextBatch(
+            accessibility,
+            torch.ones(count, dtype=torch.bool) if has_track is None else torch.tensor(has_track),
+            torch.randn(count, text_dim, generator=generator),
+            torch.full((count,), text_dim > 0),
+            torch.arange(count) if text_dim else torch.full((count,), -1),
+        )
+
+    return make

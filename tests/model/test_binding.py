@@ -5,12 +5,11 @@ import torch
 
 
 @pytest.fixture
-def window(codes, make_factors):
+def window(codes, make_factors, make_contexts):
     return {
         "codes": codes(2, 16 * 9),
         "factors": make_factors([9, 0], [5, 6]),
-        "accessibility": torch.rand(2, 9, 1),
-        "has_track": torch.tensor([True]),
+        "contexts": make_contexts(torch.rand(2, 9, 1)),
         "pairs": torch.tensor([[0, 0], [1, 0]]),
     }
 
@@ -20,10 +19,10 @@ def test_dna_tokens_are_of_the_dna_alone_and_of_unit_scale(make_model, window, p
     model = make_model(motif_panel=panel, panel=torch.randn(4, 7, 4))
     with torch.no_grad():
         tokens = model.dna_tokens(window["codes"])
-        logits = model(**window)
+        logits = model(**window).binding
         again = model.head(
-            tokens, *(window[name] for name in ("codes", "factors", "accessibility", "has_track", "pairs")), 16
-        )
+            tokens, *(window[name] for name in ("codes", "factors", "contexts", "pairs")), 16
+        ).binding
     assert tokens.shape == (2, 9, 12)
     assert tokens.dtype == torch.float32
     assert 0.3 < float(tokens.std()) < 3
@@ -54,4 +53,4 @@ def test_a_panel_is_made_only_where_it_is_asked_for(make_model):
 def test_a_model_may_read_no_motif_off_proteins(make_model, window):
     model = make_model(motif_width=0)
     with torch.no_grad():
-        assert torch.isfinite(model(**window)).all()
+        assert torch.isfinite(model(**window).binding).all()

@@ -7,8 +7,11 @@ import torch
 
 from tfbind.core.errors import InputError
 from tfbind.model.checkpoint import load_checkpoint, save_checkpoint
+from tfbind.model.shape import ModelShape
 
 ABOUT = {"manifest": {"factors": ["REB1"]}, "thresholds": {"pooled": 0.25}}
+
+SHAPE = {"bin": 32, "residue_dim": 5, "outputs": ["binding"]}
 
 
 @pytest.fixture
@@ -17,21 +20,20 @@ def saved(make_model, tmp_path):
     return tmp_path / "model"
 
 
-def test_a_model_comes_back_as_it_was(make_model, make_factors, codes, saved):
+def test_a_model_comes_back_as_it_was(make_model, make_factors, make_contexts, codes, saved):
     model, loaded = make_model(bin=32), load_checkpoint(saved)
     assert not loaded.model.training
     assert loaded.about["manifest"] == ABOUT["manifest"]
     assert loaded.about["thresholds"] == {"pooled": 0.25}
-    assert (loaded.model.bin, loaded.model.residue_dim) == (32, 5)
+    assert loaded.model.shape == ModelShape(bin=32, residue_dim=5)
     window = {
         "codes": codes(1, 32 * 6),
         "factors": make_factors([9, 4], [5, 6]),
-        "accessibility": torch.ones(1, 6, 1),
-        "has_track": torch.tensor([True]),
+        "contexts": make_contexts(torch.ones(1, 6, 1)),
         "pairs": torch.tensor([[0, 0], [1, 0]]),
     }
     with torch.no_grad():
-        assert torch.equal(loaded.model(**window), model(**window))
+        assert torch.equal(loaded.model(**window).binding, model(**window).binding)
 
 
 def test_a_motif_panel_comes_back_with_its_motifs(make_model, codes, tmp_path):
@@ -88,7 +90,11 @@ def change(folder, **values):
         (lambda folder: (folder / "model.json").write_text("[]"), "checkpoint format None", "model.json"),
         (lambda folder: change(folder, format=99), "checkpoint format 99", "model.json"),
         (lambda folder: change(folder, sha256="0" * 64), "checksum differs: expected 000", "model.safetensors"),
-        (lambda folder: change(folder, residue_dim=7), "does not know", "model"),
+        (
+            lambda folder: change(folder, shape={"bin": 32, "residue_dim": 7, "outputs": ["binding"]}),
+            "does not know",
+            "model",
+        ),
         (lambda folder: change(folder, settings={"hyper": 1}), "does not know", "model"),
     ],
 )

@@ -50,16 +50,15 @@ def test_jobs_side_by_side_have_gpus_of_their_own(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_predicts_what_the_cpu_predicts(make_model, make_factors, codes):
-    window = {
-        "codes": codes(2, 16 * 8),
-        "accessibility": torch.ones(2, 8, 2),
-        "has_track": torch.tensor([True, False]),
-        "pairs": torch.tensor([[0, 0], [1, 1]]),
-    }
-    model, factors = make_model(), make_factors([9, 4], [5, 0])
+def test_a_gpu_predicts_what_the_cpu_predicts(make_model, make_factors, make_contexts, codes):
+    window = [
+        codes(2, 16 * 8),
+        make_factors([9, 4], [5, 0]),
+        make_contexts(torch.ones(2, 8, 2), [True, False]),
+        torch.tensor([[0, 0], [1, 1]]),
+    ]
+    model = make_model()
     with torch.no_grad():
-        expected = model(**window, factors=factors)
-        on_gpu = {name: value.to("cuda") for name, value in window.items()}
-        found = model.to("cuda")(**on_gpu, factors=factors.to("cuda"))
+        expected = model(*window).binding
+        found = model.to("cuda")(*(value.to("cuda") for value in window)).binding
     torch.testing.assert_close(found.cpu(), expected, atol=1e-3, rtol=1e-3)

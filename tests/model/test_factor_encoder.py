@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from tfbind.factors.motifs import Motif
 from tfbind.factors.physicochemical import PhysicochemicalEmbedder
 from tfbind.model.factor_encoder import FactorEncoder, MotifDecoder, motif_reading_loss
-from tfbind.model.head import FactorBatch
+from tfbind.model.factors import FactorBatch
 from tfbind.model.motif_scan import pad_motifs
 from tfbind.simulation.recognition import random_factor
 from tfbind.training.loop import draw_motif_bases
@@ -25,8 +25,10 @@ def encoder(make_model):
 
 
 def encode(encoder: FactorEncoder, factors: FactorBatch) -> list[torch.Tensor]:
+    """Tokens, summary and motif."""
     with torch.no_grad():
-        return list(encoder(factors.embeddings, factors.residue_mask))
+        found = encoder(factors.embeddings, factors.residue_mask)
+        return [encoder.tokens(found.pooled), encoder.summary(found.pooled, found.mask), found.motif]
 
 
 def test_shapes(make_model, make_factors):
@@ -52,8 +54,7 @@ def test_padding_changes_nothing_whatever_it_holds(encoder, make_factors):
     garbage = torch.cat([factors.embeddings, torch.full((11, 9, 5), 7.0)], 1)
     garbage[:, :40][~factors.residue_mask] = -3.0
     mask = F.pad(factors.residue_mask, (0, 9))
-    with torch.no_grad():
-        found = encoder(garbage, mask)
+    found = encode(encoder, FactorBatch(garbage, mask, factors.motifs, factors.has_motif))
     for padded, expected in zip(found, encode(encoder, factors), strict=True):
         torch.testing.assert_close(padded, expected, atol=1e-5, rtol=1e-5)
 
@@ -200,7 +201,7 @@ def test_learns_a_recognition_code_that_holds_for_proteins_it_never_saw():
     assert losses[-1] < 1
     with torch.no_grad():
         assert reading_loss(encoder, unseen, rng) < 1
-        _, _, read = encoder(unseen.embeddings, unseen.residue_mask)
+        read = encoder(unseen.embeddings, unseen.residue_mask).motif
     agreement = [best_agreement(own, known) for own, known in zip(read, unseen.motifs, strict=True)]
     assert np.mean(agreement) > 0.8
 

@@ -1,35 +1,44 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
 from tfbind.config import ModelSettings
-from tfbind.model.head import ACCESSIBILITY_REACH, FactorBatch
+from tfbind.model.context_encoder import ACCESSIBILITY_REACH
+from tfbind.model.factors import FactorBatch
+from tfbind.model.shape import ModelShape
 
 BINS, CELLS = 10, 3
 
 
 @pytest.fixture
-def world(codes, make_factors):
+def world(codes, make_factors, make_contexts):
     """Two windows, five factors (the last two without motif, without protein), three cell types."""
     rng = np.random.default_rng(5)
     accessibility = torch.as_tensor(rng.exponential(size=(2, BINS, CELLS)), dtype=torch.float32)
     return {
         "codes": codes(2, BINS * 16),
         "factors": make_factors([30, 12, 21, 17, 0], [5, 8, 6, 0, 7]),
-        "accessibility": accessibility,
-        "has_track": torch.tensor([True, True, False]),
+        "contexts": make_contexts(accessibility, [True, True, False]),
     }
 
 
 ALL_PAIRS = torch.cartesian_prod(torch.arange(5), torch.arange(CELLS))
 
 
-def predict(model, world, pairs=ALL_PAIRS, **changes):
+def predict(model, world, pairs=ALL_PAIRS, *, contexts=None, factors=None, **known):
+    """Logits; `known` replaces parts of what is known of the cell types."""
     with torch.no_grad():
-        return model(**{**world, **changes}, pairs=torch.as_tensor(pairs))
+        return model(
+            world["codes"],
+            factors or world["factors"],
+            replace(contexts or world["contexts"], **known),
+            torch.as_tensor(pairs),
+        ).binding
 
 
 def close(a, b):
@@ -69,8 +78,9 @@ def test_windows_do_not_depend_on_their_batch(make_model, world):
     model = make_model()
     together = predict(model, world)
     for window in range(2):
-        one = {key: world[key][window : window + 1] for key in ("codes", "accessibility")}
-        close(predict(model, world, **one), together[window : window + 1])
+        part = slice(window, window + 1)
+        alone = {**world, "codes": world["codes"][part]}
+        close(predict(model, alone, accessibility=world["contexts"].accessibility[part]), together[part])
 
 
 def test_towers_run_once_a_factor_and_once_a_cell_type(make_model, world):
@@ -81,15 +91,15 @@ def test_towers_run_once_a_factor_and_once_a_cell_type(make_model, world):
             lambda _, inputs, __, name=name: seen.setdefault(name, []).append(tuple(inputs[0].shape))
         )
     predict(model, world)
-    assert {name: len(calls) for name, calls in seen.items()} == dict.fromkeys(seen, 1)
+    calls = {name: len(found) for name, found in seen.items()}
+    assert calls == {"encoder": 1, "pair": 1, "accessibility": 1, "to_u": CELLS}
     assert seen["encoder"][0][0] == 5
     assert seen["pair"][0][:3] == (2, BINS, 5)
-    assert seen["to_u"][0][:3] == (2, BINS, CELLS)
 
 
 def test_cell_types_differ_by_their_tracks_alone(make_model, world):
     model = make_model()
-    same = world["accessibility"][..., :1].expand(-1, -1, CELLS)
+    same = world["contexts"].accessibility[..., :1].expand(-1, -1, CELLS)
     found = predict(model, world, accessibility=same, has_track=torch.ones(3, dtype=torch.bool))
     close(found[..., 0], found[..., 1])
     before = predict(model, world)
@@ -98,7 +108,7 @@ def test_cell_types_differ_by_their_tracks_alone(make_model, world):
 
 def test_no_track_is_not_a_track_of_zeros(make_model, world):
     model = make_model()
-    silent = world["accessibility"].clone()
+    silent = world["contexts"].accessibility.clone()
     silent[..., 2] = 0
     missing = predict(model, world, [(0, 2)], accessibility=silent)
     zero = predict(model, world, [(0, 2)], accessibility=silent, has_track=torch.ones(3, dtype=torch.bool))
@@ -155,39 +165,6 @@ def test_dropouts_that_would_hide_both_are_refused():
         ModelSettings(motif_dropout=0.7, protein_dropout=0.4)
 
 
-def normalised(vector: np.ndarray, kind: str) -> np.ndarray:
-    if kind == "cosine":
-        return vector / max(np.linalg.norm(vector), 1e-12)
-    if kind == "layernorm":
-        return (vector - vector.mean()) / np.sqrt(vector.var() + 1e-5) / np.sqrt(len(vector))
-    return vector
-
-
-@pytest.mark.parametrize("heads", [1, 3])
-@pytest.mark.parametrize("kind", ["cosine", "layernorm", "none"])
-def test_the_interaction_equals_a_naive_loop(make_model, world, kind, heads):
-    model = make_model(token_normalisation=kind, heads=heads, temperature=0.2)
-    head, factors = model.head, world["factors"]
-    with torch.no_grad():
-        dna = model.dna_tokens(world["codes"])
-        code = head.encode_factors(factors)
-        found = head.interaction(dna, code)
-        tokens = head.encoder(factors.embeddings, factors.residue_mask)[0].numpy().astype(np.float64)
-        tau = float(head.log_temperature.exp())
-    dna = dna.numpy().astype(np.float64)
-    size = dna.shape[-1] // heads
-    expected = np.zeros((2, BINS, 5, heads))
-    for window, bin, factor, h in np.ndindex(expected.shape):
-        part = slice(h * size, (h + 1) * size)
-        here = normalised(dna[window, bin, part], kind)
-        similar = [here @ normalised(token[part], kind) for token in tokens[factor]]
-        expected[window, bin, factor, h] = tau * np.log(np.mean(np.exp(np.array(similar) / tau)))
-    with torch.no_grad():
-        mapped = head.map_norm(torch.as_tensor(expected, dtype=torch.float32))
-    torch.testing.assert_close(found, mapped, atol=1e-4, rtol=1e-3)
-    assert found[:, :, :4].std() > 1e-3, "it tells bins and factors apart, with a single head too"
-
-
 def test_the_first_predictions_are_rare(world):
     from tfbind.model.binding import BindingModel
 
@@ -196,8 +173,7 @@ def test_the_first_predictions_are_rare(world):
         ModelSettings.model_validate(
             {"trunk": {"dim": 24, "depth": 1, "heads": 2, "dim_divisible_by": 6}, "rank": 12, "heads": 3}
         ),
-        bin=16,
-        residue_dim=5,
+        ModelShape(bin=16, residue_dim=5),
     ).eval()
     assert float(predict(model, world).sigmoid().mean()) < 0.05
 
@@ -206,7 +182,7 @@ def test_autocast_of_the_trunk_changes_little(make_model, world):
     model = make_model()
     full = predict(model, world)
     with torch.no_grad():
-        half = model(**world, pairs=ALL_PAIRS, trunk_dtype=torch.bfloat16)
+        half = model(**world, pairs=ALL_PAIRS, trunk_dtype=torch.bfloat16).binding
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, full, atol=0.3, rtol=0.1)
 
@@ -214,7 +190,7 @@ def test_autocast_of_the_trunk_changes_little(make_model, world):
 def test_gradients_reach_every_part(make_model, world):
     model = make_model().train()
     torch.manual_seed(0)
-    model(**world, pairs=ALL_PAIRS).square().mean().backward()
+    model(**world, pairs=ALL_PAIRS).binding.square().mean().backward()
     silent = [
         name
         for name, parameter in model.named_parameters()

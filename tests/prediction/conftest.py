@@ -17,6 +17,7 @@ from tfbind.genome.reference import Reference, build_reference
 from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tfbind.model.data import open_genome_data
+from tfbind.model.shape import ModelShape
 from tfbind.prediction.embed import GenomeEmbedding, assemble, embed_shard, shard_windows
 from tfbind.prediction.render import render_cell_type
 
@@ -37,7 +38,7 @@ def one_torch_thread() -> None:
 
 def untrained(folder: Path, seed: int = 0) -> Checkpoint:
     torch.manual_seed(seed)
-    model = BindingModel(ModelSettings.model_validate(MODEL), bin=64, residue_dim=5)
+    model = BindingModel(ModelSettings.model_validate(MODEL), ModelShape(bin=64, residue_dim=5))
     save_checkpoint(folder, model, {})
     return load_checkpoint(folder)
 

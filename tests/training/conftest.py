@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from tfbind.config import ModelSettings, TrainingSettings, WindowSettings
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
-from tfbind.model.head import FactorBatch
+from tfbind.model.factors import FactorBatch
 from tfbind.model.motif_scan import pad_motifs
+from tfbind.model.shape import OUTPUTS, ModelShape
 from tfbind.training.loop import Trainer
 from tfbind.training.splits import Split
 from tfbind.training.stopping import StopSignals
@@ -55,6 +57,19 @@ def toy_data() -> GenomeData:
     return GenomeData(BIN, codes, accessibility, np.array([True, False]), labels)
 
 
+def measured_data() -> GenomeData:
+    """The toy genome with coverage of the first two experiments, and scores of all, higher where deeper."""
+    toy, rng = toy_data(), np.random.default_rng(4)
+    signal, score = {}, {}
+    for chrom, labels in toy.labels.items():
+        counts = rng.poisson(np.where(labels == BOUND, 6.0, 0.5)).astype(np.float32)
+        counts[:, 2] = np.nan
+        counts[(labels == LEFT_OUT).any(1)] = np.nan
+        signal[chrom] = counts
+        score[chrom] = np.where(labels == BOUND, [5.0, 50.0, 10.0], 0.0).astype(np.float32)
+    return replace(toy, signal=signal, score=score)
+
+
 PAIRS = torch.tensor([(0, 0), (1, 0), (0, 1)])
 SPLIT = Split(["train"], ["stop"], ["test"], [0, 1, 2])
 NAMES = ["ONE.A", "TWO.A", "ONE.B"]
@@ -81,14 +96,21 @@ def toy_factors() -> FactorBatch:
     return factors_of_toy()
 
 
-def toy_model(**settings: Any) -> BindingModel:
+def toy_model(*, outputs: tuple[str, ...] = ("binding",), **settings: Any) -> BindingModel:
     torch.manual_seed(0)
     values = {
         "trunk": {"dim": 24, "depth": 1, "heads": 2, "dim_divisible_by": 6},
         **{"rank": 8, "heads": 2, "factor_tokens": 2, "hidden": 8, "motif_width": 6},
         **settings,
     }
-    return BindingModel(ModelSettings.model_validate(values), bin=BIN, residue_dim=RESIDUE_DIM)
+    return BindingModel(
+        ModelSettings.model_validate(values), ModelShape(bin=BIN, residue_dim=RESIDUE_DIM, outputs=outputs)
+    )
+
+
+def three_outputs_model() -> BindingModel:
+    """One that predicts coverage and peak scores, too."""
+    return toy_model(outputs=OUTPUTS)
 
 
 def toy_settings(**values: Any) -> TrainingSettings:
@@ -101,6 +123,18 @@ def toy_settings(**values: Any) -> TrainingSettings:
     )
 
 
+@pytest.fixture(scope="session")
+def measured() -> GenomeData:
+    """See `measured_data`."""
+    return measured_data()
+
+
+@pytest.fixture
+def three_outputs() -> Callable[[], BindingModel]:
+    """See `three_outputs_model`."""
+    return three_outputs_model
+
+
 @pytest.fixture
 def make_trainer(toy: GenomeData, toy_factors: FactorBatch, tmp_path: Path) -> Callable[..., Trainer]:
     """A trainer of the toy world; `changes` are settings, other arguments take the place of the toy's."""
@@ -109,16 +143,17 @@ def make_trainer(toy: GenomeData, toy_factors: FactorBatch, tmp_path: Path) -> C
         folder: str = "state",
         *,
         seed: int = 5,
-        model: dict[str, Any] | None = None,
+        model: dict[str, Any] | BindingModel | None = None,
         data: GenomeData = toy,
         factors: FactorBatch = toy_factors,
         split: Split = SPLIT,
         windows: WindowSettings = WINDOWS,
         signals: StopSignals | None = None,
+        reads: list[int | None] | None = None,
         **changes: Any,
     ) -> Trainer:
         return Trainer(
-            toy_model(**(model or {})),
+            model if isinstance(model, BindingModel) else toy_model(**(model or {})),
             data,
             factors,
             PAIRS,
@@ -130,6 +165,7 @@ def make_trainer(toy: GenomeData, toy_factors: FactorBatch, tmp_path: Path) -> C
             device=torch.device("cpu"),
             names=NAMES,
             signals=signals,
+            reads=reads,
         )
 
     return make

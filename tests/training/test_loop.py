@@ -20,7 +20,7 @@ from tfbind.config import TrainingSettings, WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.metrics import average_precision
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
-from tfbind.model.head import FactorBatch
+from tfbind.model.factors import FactorBatch
 from tfbind.training.history import HISTORY_COLUMNS, write_history
 from tfbind.training.loop import (
     Trainer,

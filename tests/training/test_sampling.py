@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfbind.model.data import BOUND, LEFT_OUT, N_CODE, GenomeData
+from tfbind.model.data import BOUND, LEFT_OUT, N_CODE, GenomeData, reverse_complement
 from tfbind.training.sampling import Draw, WindowSampler
 
 BIN, BINS = 4, 5
@@ -201,3 +201,113 @@ def test_accessibility_is_read_around_a_window_too_flipped_with_it(data):
         for row, draw in enumerate(wide.draw(step, 4)):
             signal = data.window_accessibility(draw.chrom, draw.first - 3, BINS + 6)
             np.testing.assert_array_equal(around.accessibility[row], signal[::-1] if draw.flipped else signal)
+
+
+# What is measured goes with the sequence.
+
+
+@st.composite
+def measured_genomes(draw):
+    """Two chromosomes, the second of a length that is no multiple of the bin; everything at random."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    arrays = {name: {} for name in ("codes", "accessibility", "labels", "signal", "score")}
+    for chrom, size in (("one", 9 * BIN), ("two", 4 * BIN - draw(st.integers(0, BIN - 1)))):
+        bins = -(-size // BIN)
+        arrays["codes"][chrom] = rng.integers(0, 5, size).astype(np.uint8)
+        arrays["accessibility"][chrom] = rng.random((bins, 1), dtype=np.float32)
+        arrays["labels"][chrom] = rng.integers(0, 3, (bins, 2)).astype(np.uint8)
+        for name in ("signal", "score"):
+            values = rng.random((bins, 2), dtype=np.float32)
+            values[rng.random((bins, 2)) < 0.2] = np.nan
+            arrays[name][chrom] = values
+    return GenomeData(BIN, has_track=np.array([True]), **arrays)
+
+
+def other_strand(data: GenomeData) -> GenomeData:
+    """The genome of the reverse complement, its bins where they were: the last may begin with N."""
+    whole = {
+        c: np.pad(v, (0, data.bins(c) * BIN - len(v)), constant_values=N_CODE) for c, v in data.codes.items()
+    }
+    turned = {
+        name: {chrom: array[::-1] for chrom, array in getattr(data, name).items()}
+        for name in ("accessibility", "labels", "signal", "score")
+    }
+    return replace(data, codes={c: reverse_complement(v) for c, v in whole.items()}, **turned)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    measured_genomes(),
+    st.sampled_from(["one", "two"]),
+    st.integers(-BINS - 1, 10),
+    st.integers(0, 2),
+    st.integers(0, 3),
+)
+def test_a_flipped_window_is_what_is_read_from_the_other_strand(data, chrom, first, crop, context_bins):
+    settings = {"bins": BINS, "peak_fraction": 0.5, "seed": 0, "crop": crop, "context_bins": context_bins}
+    found = WindowSampler(data, ["one", "two"], [0, 1], **settings)
+    turned = WindowSampler(other_strand(data), ["one", "two"], [0, 1], **settings)
+    there = data.bins(chrom) - first - BINS
+    for flipped in (True, False):
+        one = found.read(Draw(chrom, first, flipped, 1.0))
+        other = turned.read(Draw(chrom, there, not flipped, 1.0))
+        assert one.labels.shape == one.signal.shape == one.score.shape == (BINS - 2 * crop, 2)
+        assert one.codes.shape == (BINS * BIN,)
+        assert one.accessibility.shape == (BINS + 2 * context_bins, 1)
+        for field in fields(one):
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), field.name)
+
+
+@settings(max_examples=50, deadline=None)
+@given(measured_genomes(), st.integers(-5, 9), st.integers(-4, 4), st.booleans())
+def test_a_shift_moves_everything_alike(data, first, shift, flipped):
+    found = WindowSampler(data, ["one", "two"], [0, 1], bins=BINS, peak_fraction=0.0, seed=0)
+    here, moved = (found.read(Draw("one", at, flipped, 1.0)) for at in (first, first + shift))
+    shift = -shift if flipped else shift
+    keep, other = slice(max(shift, 0), BINS + min(shift, 0)), slice(max(-shift, 0), BINS + min(-shift, 0))
+    for name in ("accessibility", "labels", "signal", "score"):
+        np.testing.assert_array_equal(getattr(here, name)[keep], getattr(moved, name)[other], name)
+    bases = [window.codes.reshape(BINS, BIN) for window in (here, moved)]
+    np.testing.assert_array_equal(bases[0][keep], bases[1][other])
+
+
+@settings(max_examples=50, deadline=None)
+@given(measured_genomes(), st.integers(-5, 9), st.integers(1, 2), st.booleans())
+def test_a_crop_takes_edges_off_what_was_measured_and_not_off_the_sequence(data, first, crop, flipped):
+    settings = {"bins": BINS, "peak_fraction": 0.0, "seed": 0}
+    whole = WindowSampler(data, ["one"], [0, 1], **settings).read(Draw("one", first, flipped, 1.0))
+    found = WindowSampler(data, ["one"], [0, 1], **settings, crop=crop).read(Draw("one", first, flipped, 1.0))
+    for name in ("labels", "signal", "score"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name)[crop:-crop], name)
+    np.testing.assert_array_equal(found.codes, whole.codes)
+    np.testing.assert_array_equal(found.accessibility, whole.accessibility)
+
+
+@pytest.mark.parametrize("peak_fraction", [0.0, 0.5, 0.9])
+def test_with_a_crop_too_every_bin_counts_equally_often(data, peak_fraction):
+    found = WindowSampler(data, ["one", "two"], [0, 1], bins=7, crop=2, peak_fraction=peak_fraction, seed=1)
+    seen = {chrom: np.zeros(data.bins(chrom)) for chrom in ("one", "two")}
+    near_peaks = 0
+    for draw in drawn(found, 20_000):
+        low, high = max(draw.first + 2, 0), min(draw.first + 5, data.bins(draw.chrom))
+        assert low < high, "a window counts at least a bin of its chromosome"
+        seen[draw.chrom][low:high] += draw.weight
+        near_peaks += any(low <= bin < high for bin, _ in PLACES[draw.chrom])
+    np.testing.assert_allclose(np.concatenate(list(seen.values())) / 20_000, 3 / 31, rtol=0.15)
+    assert near_peaks / 20_000 >= peak_fraction
+
+
+def test_a_crop_that_leaves_nothing_is_refused(data):
+    with pytest.raises(ValueError, match="leaves none"):
+        WindowSampler(data, ["one"], [0], bins=4, crop=2, peak_fraction=0.5, seed=0)
+
+
+def test_a_batch_holds_signal_and_scores_only_where_there_are_some(data):
+    batch = sampler(data).batch(0, 3)
+    assert batch.signal is None
+    assert batch.score is None
+    signal = {chrom: values.astype(np.float32) for chrom, values in data.labels.items()}
+    batch = sampler(replace(data, signal=signal)).batch(0, 3)
+    assert batch.score is None
+    np.testing.assert_array_equal(batch.signal, np.where(batch.labels == LEFT_OUT, np.nan, batch.labels))
+    assert batch.signal.dtype == np.float32

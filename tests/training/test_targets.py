@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyBigWig
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfbind.core.errors import InputError
+from tfbind.genome.intervals import ChromosomeIntervals
 from tfbind.genome.reference import Reference, build_reference
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
-from tfbind.training.targets import Experiment, Targets, build_targets, label_bins
+from tfbind.training.targets import Experiment, Targets, build_targets, label_bins, score_bins
 
 BIN = 8
 
@@ -162,3 +164,128 @@ def test_what_holds_no_targets_or_others_is_told(build, tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     with pytest.raises(InputError, match="format 99"):
         Targets.open(tmp_path / "targets")
+
+
+# Signal and scores.
+
+
+def write_signal(path: Path, entries: list[tuple[str, int, int, float]]) -> Path:
+    with pyBigWig.open(str(path), "w") as handle:
+        handle.addHeader([("chr1", 100), ("chr2", 30), ("chr3", 50)])
+        for chrom, start, end, value in entries:
+            handle.addEntries([chrom], [start], ends=[end], values=[value])
+    return path
+
+
+def narrow_peaks(path: Path, rows: list[tuple[str, int, int, str]]) -> Path:
+    path.write_text("".join(f"{c}\t{s}\t{e}\t.\t0\t.\t{score}\t-1\t-1\t-1\n" for c, s, e, score in rows))
+    return path
+
+
+@pytest.fixture
+def measured(genome, tmp_path):
+    """Two experiments: one with a signal and scores, the other without either."""
+    signal = write_signal(
+        tmp_path / "one.bw", [("chr1", 0, 12, 2.0), ("chr1", 36, 80, 3.0), ("chr2", 24, 30, 6.0)]
+    )
+    rows = [("chr1", 0, 20, "5.5"), ("chr1", 14, 18, "9"), ("chr1", 44, 46, "7"), ("chr2", 8, 30, "4")]
+    peaks = narrow_peaks(tmp_path / "one.narrowPeak", rows)
+    plain = tmp_path / "two.bed"
+    plain.write_text("chr1\t8\t16\n")
+    return [
+        Experiment("F0.C", "F0", "C", peaks, signal, reads=1000),
+        Experiment("F1.C", "F1", "C", plain),
+    ]
+
+
+def build_with(genome, experiments, folder, arrays=("signal", "score")) -> Targets:
+    build_targets(experiments, genome, folder, bin=BIN, half_width=None, bound_fraction=0.5, arrays=arrays)
+    return Targets.open(folder)
+
+
+def test_a_signal_is_the_mean_of_each_bin_and_unknown_elsewhere(genome, measured, tmp_path):
+    targets = build_with(genome, measured, tmp_path / "targets")
+    first, second = targets.signal["chr1"].T
+    nan = np.nan  # of the bins with N (5, 6) and the blacklisted one (8)
+    expected = [2, 1, 0, 0, 1.5, nan, nan, 3, nan, 3, 0, 0, 0]
+    np.testing.assert_array_equal(first, np.array(expected, dtype=np.float32))
+    np.testing.assert_array_equal(targets.signal["chr2"][:, 0], [0, 0, 0, 6])
+    assert np.isnan(second).all(), "what was not measured is not 0"
+    assert targets.signal["chr1"].dtype == np.float32
+    assert isinstance(targets.signal["chr1"], np.memmap)
+    assert targets.signal["chr1"].flags.c_contiguous, "a window's experiments lie together"
+
+
+def test_a_score_is_that_of_the_best_peak_over_a_bin(genome, measured, tmp_path):
+    targets = build_with(genome, measured, tmp_path / "targets")
+    first, second = targets.score["chr1"].T
+    nan = np.nan
+    np.testing.assert_array_equal(
+        first, np.array([5.5, 9, 9, 0, 0, nan, nan, 0, nan, 0, 0, 0, 0], dtype=np.float32)
+    )
+    np.testing.assert_array_equal(second, [0, nan, 0, 0, 0, nan, nan, 0, nan, 0, 0, 0, 0])
+    np.testing.assert_array_equal(targets.score["chr2"][:, 0], [0, 4, 4, 4])
+    assert [experiment["reads"] for experiment in targets.experiments] == [1000, None]
+
+
+@settings(max_examples=100)
+@given(chromosomes_with_peaks(), st.integers(0, 99), st.sampled_from([1, 4, 16]))
+def test_scores_equal_a_search_peak_by_peak(chromosome, seed, bin):
+    size, spans = chromosome
+    spans = np.array(sorted(spans), dtype=np.int64).reshape(-1, 2)
+    signal = np.random.default_rng(seed).choice([1.0, 2.5, 7.0, np.nan], len(spans), p=[0.3, 0.3, 0.3, 0.1])
+    found = score_bins(ChromosomeIntervals(spans[:, 0], spans[:, 1], spans[:, 0], signal, signal), size, bin)
+    for index, first in enumerate(range(0, size, bin)):
+        over = [s for (start, end), s in zip(spans, signal, strict=True) if start < first + bin and end > first]
+        np.testing.assert_equal(found[index], np.nan if np.isnan(over).any() else max(over, default=0))
+
+
+def test_arrays_are_written_only_where_they_are_asked_for(genome, measured, tmp_path):
+    plain = build_with(genome, measured, tmp_path / "plain", arrays=())
+    assert (plain.signal, plain.score) == (None, None)
+    assert "arrays" not in plain.about
+    assert set(plain.experiments[0]) == {"name", "factor", "cell_type", "calls", "bound_bins", "peaks_sha256"}
+    both = build_with(genome, measured, tmp_path / "both")
+    for chrom in plain.labels:
+        np.testing.assert_array_equal(plain.labels[chrom], both.labels[chrom])
+    only = build_with(genome, measured, tmp_path / "only", arrays=("score",))
+    assert only.signal is None
+    assert only.score is not None
+    assert len({each.about["checksum"] for each in (plain, both, only)}) == 3
+
+
+def test_another_signal_is_another_checksum_and_the_same_is_the_same_bytes(genome, measured, tmp_path):
+    first, again = (build_with(genome, measured, tmp_path / name) for name in ("first", "again"))
+    assert first.about == again.about
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    write_signal(measured[0].signal, [("chr1", 0, 12, 2.5)])
+    assert build_with(genome, measured, tmp_path / "other").about["checksum"] != first.about["checksum"]
+
+
+def test_many_experiments_are_laid_side_by_side_in_groups(genome, measured, tmp_path, monkeypatch):
+    expected = build_with(genome, [*measured, *measured, measured[0]], tmp_path / "whole")
+    monkeypatch.setattr("tfbind.training.targets.COLUMNS_AT_ONCE", 2)
+    found = build_with(genome, [*measured, *measured, measured[0]], tmp_path / "groups")
+    for chrom in found.signal:
+        np.testing.assert_array_equal(found.signal[chrom], expected.signal[chrom])
+        np.testing.assert_array_equal(found.score[chrom], expected.score[chrom])
+    assert found.signal["chr1"].shape == (13, 5)
+
+
+def test_what_is_no_coverage_or_no_score_is_told(genome, measured, tmp_path):
+    folder = tmp_path / "targets"
+    write_signal(measured[0].signal, [("chr1", 16, 20, -2.0)])
+    with pytest.raises(InputError, match="chr1:16 is -1, and coverage is 0 or more") as caught:
+        build_with(genome, measured, folder)
+    assert Path(caught.value.file).name == "one.bw"
+    narrow_peaks(measured[0].peaks, [("chr1", 0, 20, "-5")])
+    with pytest.raises(InputError, match="signalValue is -5") as caught:
+        build_with(genome, measured, folder)
+    assert Path(caught.value.file).name == "one.narrowPeak"
+    for array, key in (("signal", "track"), ("score", "peak_score")):
+        with pytest.raises(InputError, match="no experiment") as caught:
+            build_with(genome, measured[1:], folder, arrays=(array,))
+        assert caught.value.key == f"training.losses.{key}"
+        assert caught.value.mend
+    assert not folder.exists()

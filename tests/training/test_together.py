@@ -84,6 +84,17 @@ def test_several_processes_train_as_one_does(alone, tmp_path, processes):
     assert windows(tmp_path, processes) == windows(alone, 1)
 
 
+def test_several_losses_are_the_same_in_several_processes(tmp_path):
+    losses = {"track": 0.1, "peak_score": 0.5}
+    settings = {"steps": 5, "losses": losses, "crop": 2}
+    for processes in (1, 2):
+        run(tmp_path / f"{processes}", processes, model={}, settings=settings, measured=True)
+    for name in ("loss", "loss_binding", "loss_track", "loss_peak_score"):
+        alone, two = (columns(tmp_path / folder, name) for folder in ("1", "2"))
+        assert len(alone) == 5
+        np.testing.assert_allclose(two, alone, rtol=0, atol=1e-5, err_msg=name)
+
+
 def test_each_validation_bin_is_predicted_once_by_however_many_processes(tmp_path):
     # Weights that do not move. Else Adam moves biases before a normalisation, whose gradient is only rounding, by
     # its full rate, and the running means follow late.

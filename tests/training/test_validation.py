@@ -51,11 +51,10 @@ def test_predicts_as_the_model_does_where_windows_do_not_matter(trainer, toy):
             wide,
             torch.as_tensor(toy.window_codes("stop", near.start, 40)[None]),
             code,
-            torch.as_tensor(toy.window_accessibility("stop", near.start, 40)[None]),
-            torch.as_tensor(toy.has_track),
+            toy.contexts(torch.as_tensor(toy.window_accessibility("stop", near.start, 40)[None])),
             trainer.pairs,
             16,
-        )
+        ).binding
     np.testing.assert_allclose(logits[first : first + 8], found[0, 16:24], atol=5e-3)
 
 

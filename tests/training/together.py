@@ -2,7 +2,8 @@
 
     together.py FOLDER JSON
 
-JSON: `model` and `settings` of the toy's, and, if given, `signal: [rank, step]`: who is sent SIGTERM, and when.
+JSON: `model` and `settings` of the toy's, and, if given, `signal: [rank, step]`: who is sent SIGTERM, and when;
+and `measured: true`: coverage and peak scores are there, and predicted.
 """
 
 from __future__ import annotations
@@ -48,15 +49,22 @@ def send_signal(trainer: Trainer, rank: int, at: int) -> None:
     trainer._own_windows = interrupted
 
 
-def train(folder: Path, model: dict[str, Any], settings: dict[str, Any], at: list[int] | None = None) -> None:
+def train(
+    folder: Path,
+    model: dict[str, Any],
+    settings: dict[str, Any],
+    at: list[int] | None = None,
+    measured: bool = False,
+) -> None:
     """Train; the main process writes history.json and weights.safetensors."""
     toy = load_toy()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     folder.mkdir(exist_ok=True)
+    made = toy.toy_model(**model)
     trainer = Trainer(
-        toy.toy_model(**model),
-        toy.toy_data(),
+        toy.three_outputs_model() if measured else made,
+        toy.measured_data() if measured else toy.toy_data(),
         toy.factors_of_toy(),
         toy.PAIRS,
         toy.SPLIT,
@@ -66,6 +74,7 @@ def train(folder: Path, model: dict[str, Any], settings: dict[str, Any], at: lis
         state_folder=folder / "state",
         device=torch.device("cpu"),
         names=toy.NAMES,
+        reads=[10**6, 10**7, None],
     )
     note_windows(trainer, folder)
     if at is not None:
@@ -86,7 +95,13 @@ def train(folder: Path, model: dict[str, Any], settings: dict[str, Any], at: lis
 if __name__ == "__main__":
     given = json.loads(sys.argv[2])
     try:
-        train(Path(sys.argv[1]), given.get("model", {}), given["settings"], given.get("signal"))
+        train(
+            Path(sys.argv[1]),
+            given.get("model", {}),
+            given["settings"],
+            given.get("signal"),
+            given.get("measured", False),
+        )
     except Stopped as stopped:
         print(stopped)
         sys.exit(128 + stopped.signal)

@@ -7,8 +7,10 @@ from types import ModuleType
 
 from tfbind.core.errors import InputError
 
+_INSTEAD = "choose another setting"
 
-def load_optional(module: str, *, package: str, key: str) -> ModuleType:
+
+def load_optional(module: str, *, package: str, key: str, instead: str = _INSTEAD) -> ModuleType:
     """Import a module that only some settings need.
 
     Parameters
@@ -19,6 +21,8 @@ def load_optional(module: str, *, package: str, key: str) -> ModuleType:
         What pip calls the package that has it.
     key
         The configuration's key that asks for it.
+    instead
+        What the user may do that needs no such module.
 
     Raises
     ------
@@ -28,14 +32,14 @@ def load_optional(module: str, *, package: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise missing_package(package, key, error) from error
+        raise missing_package(package, key, error, instead) from error
 
 
-def missing_package(package: str, key: str, error: ImportError) -> InputError:
+def missing_package(package: str, key: str, error: ImportError, instead: str = _INSTEAD) -> InputError:
     """The error that tells of a package that is not installed, or not whole."""
     reason = " ".join(str(error).split()).partition(". ")[0]
     return InputError(
         f"the Python package {package} is needed for this, and cannot be imported ({reason})",
         key=key,
-        mend=f"install it (pip install {package}), or choose another setting",
+        mend=f"install it (pip install {package}), or {instead}",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_path, sha256_json
+from tfbind.core.files import sha256_json
+from tfbind.core.tensors import damaged, read_tensor, save_tensors
 from tfbind.factors.proteins import Protein, check_sequence, sequence_sha256
 
 TENSOR = "embedding"
@@ -141,8 +141,8 @@ def embed_each(proteins: Sequence[Protein], embedder: AnyEmbedder, cache: str | 
         path = _path(cache, key)
         if not path.exists():
             missing.append((key, protein))
-        elif _read(path).shape[0] != len(protein.sequence):
-            raise _damaged(path, f"it does not have {len(protein.sequence)} residues")
+        elif read_tensor(path, TENSOR, axes=2).shape[0] != len(protein.sequence):
+            raise damaged(path, f"it does not have {len(protein.sequence)} residues")
     missing.sort(key=lambda entry: (-len(entry[1].sequence), entry[0]))
     for start in range(0, len(missing), _GROUP):
         group = missing[start : start + _GROUP]
@@ -178,19 +178,7 @@ def load_embedding(cache: str | Path, key: str) -> np.ndarray:
         raise InputError(
             "this embedding is not in the cache", file=path, mend="run `embed_proteins` on its sequence first"
         )
-    return _read(path).astype(np.float32)
-
-
-def save_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
-    """Write a safetensors file whole, with metadata, as the same bytes each time.
-
-    safetensors keeps metadata in no fixed order; a single entry, JSON with sorted keys, has only one.
-    """
-    from safetensors.numpy import save_file
-
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata={"tfbind": json.dumps(dict(about), sort_keys=True)})
+    return read_tensor(path, TENSOR, axes=2).astype(np.float32)
 
 
 def _path(cache: Path, key: str) -> Path:
@@ -215,22 +203,3 @@ def _write(path: Path, value: np.ndarray, sequence: str, embedder: AnyEmbedder) 
         "length": len(sequence),
     }
     save_tensors(path, {TENSOR: stored}, about)
-
-
-def _read(path: Path) -> np.ndarray:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        value = load_file(path)[TENSOR]
-    except (SafetensorError, KeyError, OSError) as error:
-        raise _damaged(path, str(error)) from error
-    if value.ndim != 2 or not np.isfinite(value).all():
-        raise _damaged(path, "it is no matrix of finite numbers")
-    return value
-
-
-def _damaged(path: Path, why: str) -> InputError:
-    return InputError(
-        f"this cached embedding is damaged: {why}", file=path, mend="delete it; it is computed again"
-    )

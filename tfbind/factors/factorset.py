@@ -18,7 +18,8 @@ import numpy as np
 
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir, read_json, sha256_file, sha256_json, write_json
-from tfbind.factors.embeddings import AnyEmbedder, embed_each, load_embedding, save_tensors
+from tfbind.core.tensors import save_tensors
+from tfbind.factors.embeddings import AnyEmbedder, embed_each, load_embedding
 from tfbind.factors.motifs import Motif, read_meme, write_meme
 from tfbind.factors.proteins import Protein, check_sequence, listed, protein_names, sequence_sha256
 from tfbind.factors.regions import Region, Span

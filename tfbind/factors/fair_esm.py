@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfbind.core.devices import on_device
 from tfbind.core.errors import InputError
 from tfbind.core.files import sha256_file
 from tfbind.core.optional import load_optional, missing_package
-from tfbind.factors.devices import on_device
 from tfbind.factors.pieces import PiecewiseEmbedder
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Residue embeddings by any protein encoder of Hugging Face transformers: ProtT5, ProtBert, ESM, Ankh and such.
 
-transformers and torch are imported, and weights loaded, when the first protein is embedded. No code of a
-repository is run, and no pickle loaded but by torch's `weights_only`.
+transformers and torch are imported, and weights loaded, when the first protein is embedded.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tfbind.core.devices import on_device
 from tfbind.core.errors import InputError
 from tfbind.core.files import sha256_file, sha256_json
-from tfbind.core.optional import load_optional, missing_package
-from tfbind.factors.devices import on_device
+from tfbind.core.pretrained import from_pretrained, model_files
 from tfbind.factors.pieces import PiecewiseEmbedder
 from tfbind.factors.proteins import STANDARD_AMINO_ACIDS
 
@@ -26,8 +25,6 @@ _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5Enco
 # Their positions begin after that of the padding.
 _OFFSET_POSITIONS = ("esm", "roberta", "xlm-roberta", "camembert")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# What is no part of a model: notes, and the same weights in other frameworks.
-_NO_PART = (".md", ".h5", ".msgpack", ".onnx", ".part", ".incomplete")
 # Weights that residue vectors do not depend on.
 _UNUSED = ("pooler.", "contact_head.", "lm_head.")
 _KEY = "factors.huggingface"
@@ -117,12 +114,6 @@ class HuggingFaceEmbedder(PiecewiseEmbedder):
             )
         return commit
 
-    @property
-    def _source(self) -> dict[str, Any]:
-        if self.folder is not None:
-            return {"pretrained_model_name_or_path": str(self.folder), "local_files_only": True}
-        return {"pretrained_model_name_or_path": self.name, "revision": self.revision}
-
     @cached_property
     def _config(self) -> Any:
         return self._pretrained("AutoConfig")
@@ -198,24 +189,16 @@ class HuggingFaceEmbedder(PiecewiseEmbedder):
             )
 
     def _pretrained(self, kind: str, **settings: Any) -> Any:
-        transformers = load_optional("transformers", package="transformers", key=_KEY)
-        try:
-            return getattr(transformers, kind).from_pretrained(
-                **self._source, **settings, trust_remote_code=False
-            )
-        except ImportError as error:  # e.g. sentencepiece, which the tokenizers of T5 need
-            package = "sentencepiece" if "sentencepiece" in str(error).lower() else "transformers"
-            raise missing_package(package, _KEY, error) from error
-        except Exception as error:  # transformers raises whatever its parts do
-            what = {"AutoConfig": "configuration", "AutoTokenizer": "tokenizer"}.get(kind, "weights")
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"the {what} of {self.name} could not be fetched or loaded ({reason})",
-                file=self.folder,
-                key=_KEY,
-                mend="give factors.huggingface.folder, a local copy with model and tokenizer, "
-                "or use embedder: physicochemical",
-            ) from error
+        if self.folder is None:
+            settings["revision"] = self.revision
+        return from_pretrained(
+            kind,
+            self.name if self.folder is None else self.folder,
+            key=_KEY,
+            mend="give factors.huggingface.folder, a local copy with model and tokenizer",
+            instead="use embedder: physicochemical",
+            **settings,
+        )
 
     def _unfit(self, why: str) -> InputError:
         return InputError(
@@ -224,12 +207,3 @@ class HuggingFaceEmbedder(PiecewiseEmbedder):
             key=_KEY,
             mend="give an encoder of proteins whose tokens are single residues, such as ProtT5 or ProtBert",
         )
-
-
-def model_files(folder: Path) -> list[Path]:
-    """The files of a local folder that a model and its tokenizer are read from, sorted."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.suffix not in _NO_PART
-    )

@@ -6,11 +6,12 @@ Every language model embeds through `PiecewiseEmbedder`, so that none of them lo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from tfbind.core.errors import InputError
+from tfbind.core.pieces import blend_pieces, piece_spans, token_batches
 from tfbind.factors.proteins import check_sequence
 
 
@@ -75,54 +76,3 @@ class PiecewiseEmbedder(ABC):
     @abstractmethod
     def _embed_batch(self, texts: list[str]) -> list[np.ndarray]:
         """One (length, dim) float32 array a piece; batches come longest first."""
-
-
-def piece_spans(length: int, max_length: int, overlap: int) -> list[tuple[int, int]]:
-    """Overlapping pieces that cover a protein: half-open spans in residues, each at most `max_length` long.
-
-    Neighbours share `overlap` residues; the last piece is moved back to keep its full length, and may share
-    more.
-    """
-    if length <= max_length:
-        return [(0, length)]
-    starts = [*range(0, length - max_length, max_length - overlap), length - max_length]
-    return [(start, start + max_length) for start in starts]
-
-
-def blend_pieces(pieces: Sequence[np.ndarray], spans: Sequence[tuple[int, int]], overlap: int) -> np.ndarray:
-    """Join the embeddings of overlapping pieces, (length of span, d) each, to one (L, d) float32 array.
-
-    Within `overlap` residues of its own end a piece weighs less and less, linearly, since there it has seen
-    least of what lies beyond. The weights are scaled to sum to 1 at each residue.
-    """
-    if len(pieces) == 1:
-        return np.array(pieces[0], dtype=np.float32)
-    length = spans[-1][1]
-    total = np.zeros((length, pieces[0].shape[1]), dtype=np.float32)
-    weight = np.zeros((length, 1), dtype=np.float32)
-    for values, (start, end) in zip(pieces, spans, strict=True):
-        steps = np.arange(1, end - start + 1, dtype=np.float32) / (overlap + 1)
-        ramp = np.ones(end - start, dtype=np.float32)
-        if start > 0:
-            ramp = np.minimum(ramp, steps)
-        if end < length:
-            ramp = np.minimum(ramp, steps[::-1])
-        total[start:end] += values * ramp[:, None]
-        weight[start:end] += ramp[:, None]
-    return total / weight
-
-
-def token_batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
-    """Group pieces by length, longest first (memory runs out at once or never): lists of indices.
-
-    A batch costs (its longest + 2) * its number of pieces tokens, at most `tokens_per_batch` unless it is one
-    piece.
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batch and (lengths[batch[0]] + 2) * (len(batch) + 1) > tokens_per_batch:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch

@@ -9,7 +9,7 @@ import torch
 
 from tfbind.factors.factorset import FactorSet
 from tfbind.factors.motifs import Motif
-from tfbind.model.head import FactorBatch
+from tfbind.model.factors import FactorBatch
 from tfbind.model.motif_scan import pad_motifs
 
 # A base that was never seen among some tens of sites is not impossible: it costs 3.3 nats, no more.

@@ -1,4 +1,4 @@
-"""The whole model: trunk, DNA tokens, factored head."""
+"""The whole model: trunk, DNA tokens, head."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from tfbind.config import ModelSettings
-from tfbind.model.head import FactorBatch, FactoredHead
+from tfbind.core.errors import InputError
+from tfbind.model.contexts import ContextBatch
+from tfbind.model.factors import FactorBatch
+from tfbind.model.head import Head
 from tfbind.model.motif_scan import scan_motifs
+from tfbind.model.outputs import Outputs
+from tfbind.model.shape import ModelShape
 from tfbind.model.trunk import EnformerTrunk
 from tfbind.model.whole_batch import whole_batch
 
@@ -49,20 +54,26 @@ class BindingModel(nn.Module):
     ----------
     settings
         Sizes of trunk and head.
-    bin
-        Resolution in bp, a power of two.
-    residue_dim
-        Width of the residue embeddings.
+    shape
+        Sizes that follow from the data.
     panel
         Known motifs of the motif panel, log-odds (motifs, W, 4), if `settings.motif_panel` asks for one.
+    trunk
+        The DNA network; none: a new one of the settings.
     """
 
     def __init__(
-        self, settings: ModelSettings, *, bin: int, residue_dim: int, panel: Tensor | None = None
+        self,
+        settings: ModelSettings,
+        shape: ModelShape,
+        *,
+        panel: Tensor | None = None,
+        trunk: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.settings, self.bin, self.residue_dim = settings, bin, residue_dim
-        self.trunk = EnformerTrunk(settings.trunk, bin)
+        _require_known_cell_types(settings, shape)
+        self.settings, self.shape, self.bin = settings, shape, shape.bin
+        self.trunk = EnformerTrunk(settings.trunk, shape.bin) if trunk is None else trunk
         width = self.trunk.width
         self.panel = None
         if settings.motif_panel and panel is not None and len(panel):
@@ -70,7 +81,7 @@ class BindingModel(nn.Module):
             width += settings.motif_panel
         # LayerNorm keeps DNA tokens near unit scale, so that 16 bits hold them well.
         self.to_tokens = nn.Sequential(nn.Linear(width, settings.rank), nn.LayerNorm(settings.rank))
-        self.head = FactoredHead(settings, residue_dim)
+        self.head = Head(settings, shape)
         whole_batch(self)
 
     def dna_tokens(self, codes: Tensor, *, trunk_dtype: torch.dtype = torch.float32) -> Tensor:
@@ -86,13 +97,12 @@ class BindingModel(nn.Module):
         self,
         codes: Tensor,
         factors: FactorBatch,
-        accessibility: Tensor,
-        has_track: Tensor,
+        contexts: ContextBatch,
         pairs: Tensor,
         *,
         trunk_dtype: torch.dtype = torch.float32,
-    ) -> Tensor:
-        """Logits of binding.
+    ) -> Outputs:
+        """Predictions for pairs.
 
         Parameters
         ----------
@@ -100,11 +110,9 @@ class BindingModel(nn.Module):
             Base codes 0-4, (windows, bp).
         factors
             T factors.
-        accessibility
-            Mean accessibility per bin, (windows, bins, C cell types), genome mean 1; of more bins than those of
-            the windows, if equally many on either side are given to look at.
-        has_track
-            bool (C,).
+        contexts
+            C cell types; accessibility of more bins than those of the windows, if equally many on either side
+            are given to look at.
         pairs
             (factor, cell type) of each output, int64 (pairs, 2).
         trunk_dtype
@@ -112,7 +120,17 @@ class BindingModel(nn.Module):
 
         Returns
         -------
-        float32 (windows, bins, pairs)
+        Outputs
+            float32 (windows, bins, pairs) each.
         """
         tokens = self.dna_tokens(codes, trunk_dtype=trunk_dtype)
-        return self.head(tokens, codes, factors, accessibility, has_track, pairs, self.bin)
+        return self.head(tokens, codes, factors, contexts, pairs, self.bin)
+
+
+def _require_known_cell_types(settings: ModelSettings, shape: ModelShape) -> None:
+    if settings.conditioning.factor != "none" and not shape.knows_cell_types:
+        raise InputError(
+            "factors are to be conditioned, and nothing is known of cell types as a whole",
+            key="model.conditioning.factor",
+            mend="set contexts.text or contexts.learnt, or conditioning.factor to none",
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from tfbind.config import ModelSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir, read_json, sha256_file, write_json
 from tfbind.model.binding import BindingModel
+from tfbind.model.shape import ModelShape
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Checkpoint:
     ----------
     model : BindingModel, in eval mode
     about : dict
-        `settings`, `bin`, `residue_dim`, `embedder`, `manifest` (what it was trained on), `thresholds`.
+        `settings`, `shape`, `embedder`, `manifest` (what it was trained on), `thresholds`.
     checksum : str
         SHA-256 of the weights: the model's identity in everything made with it.
     """
@@ -43,8 +44,7 @@ def save_checkpoint(folder: str | Path, model: BindingModel, about: dict[str, An
         sizes = {
             "format": FORMAT,
             "settings": model.settings.model_dump(mode="json"),
-            "bin": model.bin,
-            "residue_dim": model.residue_dim,
+            "shape": asdict(model.shape),
             "sha256": sha256_file(temporary / "model.safetensors"),
         }
         write_json(temporary / "model.json", {**about, **sizes})
@@ -70,11 +70,10 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     try:
         settings = ModelSettings.model_validate(about["settings"])
         state = load_file(weights)
-        model = BindingModel(
-            settings, bin=about["bin"], residue_dim=about["residue_dim"], panel=state.get("panel.motifs")
-        )
+        shape = ModelShape(**{**about["shape"], "outputs": tuple(about["shape"]["outputs"])})
+        model = BindingModel(settings, shape, panel=state.get("panel.motifs"))
         model.load_state_dict(state)
-    except (ValidationError, RuntimeError) as error:
+    except (ValidationError, RuntimeError, TypeError, KeyError) as error:
         raise InputError(
             f"is a model that this version of tfbind does not know: {error}",
             file=folder,

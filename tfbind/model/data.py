@@ -1,4 +1,4 @@
-"""What training and prediction read of the genome: windows of bases, labels and accessibility."""
+"""What training and prediction read of the genome: windows of bases, accessibility and what was measured."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from tfbind.contexts.accessibility import binned_accessibility
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
+from tfbind.model.contexts import ContextBatch, context_batch
 
 N_CODE = 4
 UNBOUND, BOUND, LEFT_OUT = 0, 1, 2
@@ -31,6 +33,12 @@ class GenomeData:
     has_track : bool (cell types,)
     labels : uint8 (bins, experiments) a chromosome, or None
         0 unbound, 1 bound, 2 left out (ambiguous, N, blacklisted).
+    known : ContextBatch of no windows, or None
+        What is known of the cell types as a whole; None: nothing.
+    signal : float32 (bins, experiments) a chromosome, or None
+        Mean coverage; NaN where not measured, N or blacklisted.
+    score : float32 (bins, experiments) a chromosome, or None
+        Largest peak score over the bin, 0 without a peak; NaN where not known, N or blacklisted.
     """
 
     bin: int
@@ -38,6 +46,17 @@ class GenomeData:
     accessibility: Mapping[str, np.ndarray]
     has_track: np.ndarray
     labels: Mapping[str, np.ndarray] | None = None
+    known: ContextBatch | None = None
+
+    def contexts(self, accessibility: Tensor) -> ContextBatch:
+        """What is known of the cell types, on the device of their accessibility (windows, bins, cell types)."""
+        known = self.known
+        if known is None:
+            known = context_batch([""] * len(self.has_track), self.has_track)
+        return known.to(accessibility.device).over(accessibility)
+
+    signal: Mapping[str, np.ndarray] | None = None
+    score: Mapping[str, np.ndarray] | None = None
 
     def bins(self, chrom: str) -> int:
         """Number of bins of a chromosome; the last one may be partial."""
@@ -45,17 +64,25 @@ class GenomeData:
 
     def window_codes(self, chrom: str, first: int, count: int) -> np.ndarray:
         """Base codes of `count` bins from bin `first`, uint8 (count * bin,); N off the chromosome."""
-        return _cut(self.codes[chrom], first * self.bin, count * self.bin, N_CODE)
+        return cut(self.codes[chrom], first * self.bin, count * self.bin, N_CODE)
 
     def window_accessibility(self, chrom: str, first: int, count: int) -> np.ndarray:
         """Accessibility, float32 (count, cell types); 0 off the chromosome."""
-        return _cut(self.accessibility[chrom], first, count, 0)
+        return cut(self.accessibility[chrom], first, count, 0)
 
     def window_labels(self, chrom: str, first: int, count: int) -> np.ndarray:
         """Labels, uint8 (count, experiments), in one read; left out off the chromosome."""
         if self.labels is None:
             raise ValueError("this data has no labels")
-        return _cut(self.labels[chrom], first, count, LEFT_OUT)
+        return cut(self.labels[chrom], first, count, LEFT_OUT)
+
+    def window_signal(self, chrom: str, first: int, count: int) -> np.ndarray | None:
+        """Coverage, float32 (count, experiments), NaN off the chromosome; None if this data has none."""
+        return None if self.signal is None else cut(self.signal[chrom], first, count, np.nan)
+
+    def window_score(self, chrom: str, first: int, count: int) -> np.ndarray | None:
+        """Peak scores, float32 (count, experiments), NaN off the chromosome; None if this data has none."""
+        return None if self.score is None else cut(self.score[chrom], first, count, np.nan)
 
 
 def open_genome_data(
@@ -64,6 +91,8 @@ def open_genome_data(
     *,
     bin: int,
     labels: Mapping[str, np.ndarray] | None = None,
+    signal: Mapping[str, np.ndarray] | None = None,
+    score: Mapping[str, np.ndarray] | None = None,
 ) -> GenomeData:
     """Genome and accessibility of cell types, binned; None for a cell type without a track."""
     accessibility = {}
@@ -76,10 +105,12 @@ def open_genome_data(
         ]
         accessibility[chrom] = np.stack(columns, axis=1).astype(np.float32)
     codes = {chrom: reference.codes(chrom) for chrom in reference.sizes}
-    return GenomeData(bin, codes, accessibility, np.array([track is not None for track in tracks]), labels)
+    has_track = np.array([track is not None for track in tracks])
+    return GenomeData(bin, codes, accessibility, has_track, labels, signal, score)
 
 
-def _cut(array: np.ndarray, start: int, length: int, fill: int) -> np.ndarray:
+def cut(array: np.ndarray, start: int, length: int, fill: float) -> np.ndarray:
+    """`length` rows of an array from row `start`, which may be negative; `fill` off its ends."""
     out = np.full((length, *array.shape[1:]), fill, dtype=array.dtype)
     low, high = max(start, 0), min(start + length, len(array))
     if low < high:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tfbind.model.conditioning import masked_mean
 
 
 class ResidueBlock(nn.Module):
@@ -55,6 +59,25 @@ class MotifDecoder(nn.Module):
         return self.contact(residues), self.base(residues)
 
 
+@dataclass(frozen=True)
+class EncodedFactors:
+    """What the encoder makes of factors' proteins.
+
+    Attributes
+    ----------
+    pooled : (factors, K, hidden)
+        What stands for a factor, before it is turned into tokens and a summary.
+    mask : bool (factors, K)
+        Which of them are real; all, unless every residue stands for itself.
+    motif : (factors, motif_width, 4)
+        The motif that is read off the protein.
+    """
+
+    pooled: Tensor
+    mask: Tensor
+    motif: Tensor
+
+
 class FactorEncoder(nn.Module):
     """Residue embeddings -> factor tokens, a summary and a motif.
 
@@ -65,7 +88,7 @@ class FactorEncoder(nn.Module):
     hidden
         Width of the tower.
     tokens, token_dim
-        Number K and width of the factor tokens.
+        Number K and width of the factor tokens; K = 0: every residue is a token.
     motif_width
         Columns of the motif that is read off the protein.
     """
@@ -75,10 +98,10 @@ class FactorEncoder(nn.Module):
         self.embed = nn.Linear(residue_dim, hidden)
         self.block = ResidueBlock(hidden, 9)
         self.norm = nn.LayerNorm(hidden)
-        self.queries = nn.Parameter(torch.randn(tokens, hidden) * hidden**-0.5)
+        self.queries = nn.Parameter(torch.randn(tokens, hidden) * hidden**-0.5) if tokens else None
         self.to_value = nn.Linear(hidden, hidden)
         self.to_tokens = nn.Linear(hidden, token_dim)
-        self.to_summary = nn.Sequential(nn.Linear(tokens * hidden, hidden), nn.LayerNorm(hidden))
+        self.to_summary = nn.Sequential(nn.Linear(max(1, tokens) * hidden, hidden), nn.LayerNorm(hidden))
         self.motif = MotifDecoder(hidden, motif_width)
 
     def residues(self, embeddings: Tensor, mask: Tensor) -> Tensor:
@@ -86,7 +109,7 @@ class FactorEncoder(nn.Module):
         x = self.embed(embeddings) * mask
         return self.norm(self.block(x, mask)) * mask
 
-    def forward(self, embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, embeddings: Tensor, mask: Tensor) -> EncodedFactors:
         """Encode factors.
 
         Parameters
@@ -95,10 +118,6 @@ class FactorEncoder(nn.Module):
             Residue embeddings (factors, L, residue_dim), padded.
         mask
             Which residues are real, bool (factors, L). A factor without a protein has none.
-
-        Returns
-        -------
-        tokens (factors, K, token_dim), summary (factors, hidden), motif (factors, motif_width, 4)
         """
         lengths = mask.sum(1)
         order = lengths.argsort(stable=True)
@@ -108,17 +127,32 @@ class FactorEncoder(nn.Module):
             longest = max(1, int(lengths[group].max()))
             parts.append(self._encode(embeddings[group, :longest], mask[group, :longest]))
         back = order.argsort()
-        tokens, summary, motif = (torch.cat(part)[back] for part in zip(*parts, strict=True))
-        return tokens, summary, motif
+        most = max(part.mask.shape[1] for part in parts)
+        pooled = torch.cat([F.pad(part.pooled, (0, 0, 0, most - part.pooled.shape[1])) for part in parts])
+        real = torch.cat([F.pad(part.mask, (0, most - part.mask.shape[1])) for part in parts])
+        return EncodedFactors(pooled[back], real[back], torch.cat([part.motif for part in parts])[back])
 
-    def _encode(self, embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def tokens(self, pooled: Tensor) -> Tensor:
+        """Factor tokens (factors, K, token_dim)."""
+        return self.to_tokens(pooled)
+
+    def summary(self, pooled: Tensor, mask: Tensor) -> Tensor:
+        """One vector a factor, (factors, hidden)."""
+        if self.queries is None:
+            return self.to_summary(masked_mean(pooled, mask))
+        return self.to_summary(pooled.flatten(1))
+
+    def _encode(self, embeddings: Tensor, mask: Tensor) -> EncodedFactors:
         weight = mask.unsqueeze(-1).to(embeddings.dtype)
         x = self.residues(embeddings, weight)
+        motif = self.motif(x, weight)
+        if self.queries is None:
+            return EncodedFactors(self.to_value(x) * weight, mask, motif)
         logits = x @ self.queries.T
         # A finite floor keeps the softmax defined for factors without any residue.
         attention = logits.masked_fill(~mask.unsqueeze(-1), -1e4).softmax(1) * weight
         pooled = torch.einsum("tlk,tld->tkd", attention, self.to_value(x))
-        return self.to_tokens(pooled), self.to_summary(pooled.flatten(1)), self.motif(x, weight)
+        return EncodedFactors(pooled, mask.new_ones(pooled.shape[:2]), motif)
 
 
 def motif_reading_loss(contact: Tensor, base: Tensor, mask: Tensor, bases: Tensor, widths: Tensor) -> Tensor:

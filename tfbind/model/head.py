@@ -1,157 +1,145 @@
-"""The factored head: what a factor and a cell type add to DNA tokens.
+"""The head: what a factor and a cell type add to DNA tokens.
 
-For bin i, factor t and cell type c
+For bin i, factor t and cell type c, and each of the model's outputs,
 
-    logit(i, t, c) = sum_r V_r(i, t) U_r(i, c) + a(i, t) + e(i, c)
+    y(i, t, c) = sum_r V_r(i, t) U_r(i, c) + a(i, t) + e(i, c) + g(t, c)
 
-V joins the factor's summary with what it meets in the bin: the fine-grained interaction S of DNA tokens and
-factor tokens (FILIP, Yao et al. 2021, arXiv:2111.07783, with a log-mean-exp in place of the maximum) and the
-motif match M. U joins the DNA tokens with the accessibility A around the bin. Neither knows of the other, so T
-factors in C cell types cost T + C towers and one product a pair.
+V joins the factor's summary with what it meets in the bin: the interaction S of DNA tokens and factor tokens
+(`interaction.py`) and the motif match M. U joins the DNA tokens with the accessibility A around the bin. g is of
+what is known of the cell type as a whole, u(c). As long as nothing is conditioned by the cell type before they
+meet, V knows nothing of c and U nothing of t, so T factors in C cell types cost T + C towers and one product a
+pair.
+
+What is known of the cell type may condition (`conditioning.py`) the DNA tokens, by k(i, c) = A(i, c) + u(c); what
+stands for the factor, by u(c); and the product, as a gate of U's dimensions, by k(i, c).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from tfbind.config import ModelSettings
+from tfbind.model.conditioning import make_conditioner
+from tfbind.model.context_encoder import AccessibilityTower, CellTypeTower
+from tfbind.model.contexts import ContextBatch
 from tfbind.model.factor_encoder import FactorEncoder
+from tfbind.model.factors import FactorBatch
+from tfbind.model.interaction import INTERACTIONS
 from tfbind.model.motif_scan import SCAN_FEATURES, scan_motifs
+from tfbind.model.outputs import Outputs
+from tfbind.model.shape import ModelShape
 
 PAIR_FEATURES = 16
+# Where an output's bias starts: binding is rare (a prevalence of 0.25 %).
+INITIAL_BIAS = {"binding": -6.0, "track": 0.0, "peak_score": 0.0}
 
 
-@dataclass
-class FactorBatch:
-    """Factors as the model takes them.
-
-    Attributes
-    ----------
-    embeddings : float32 (factors, L, residue_dim), padded with zeros
-    residue_mask : bool (factors, L)
-    motifs : float32 (factors, W, 4), log-odds (nats), zero where there is none
-    has_motif : bool (factors,)
-    """
-
-    embeddings: Tensor
-    residue_mask: Tensor
-    motifs: Tensor
-    has_motif: Tensor
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-    @property
-    def has_protein(self) -> Tensor:
-        """Where there is a protein, bool (factors,)."""
-        return self.residue_mask.any(1)
-
-    def select(self, indices: Tensor) -> FactorBatch:
-        """Some of the factors, trimmed to the longest protein among them."""
-        mask = self.residue_mask[indices]
-        longest = max(1, int(mask.sum(1).max()))
-        return FactorBatch(
-            self.embeddings[indices, :longest],
-            mask[:, :longest],
-            self.motifs[indices],
-            self.has_motif[indices],
-        )
-
-    def to(self, device: torch.device | str) -> FactorBatch:
-        """The same factors on another device."""
-        return FactorBatch(
-            self.embeddings.to(device),
-            self.residue_mask.to(device),
-            self.motifs.to(device),
-            self.has_motif.to(device),
-        )
-
-
-@dataclass
+@dataclass(frozen=True)
 class FactorCode:
     """Factors after their towers: all that rendering needs of them, made once a factor.
 
     Attributes
     ----------
-    tokens : (factors, heads, K, rank / heads), normalised
-    summary : (factors, hidden)
+    pooled : (factors, K, hidden)
+        What stands for a factor; tokens and summary are made of it.
+    mask : bool (factors, K)
     read_motifs : (factors, motif_width, 4), read off the proteins
     known_motifs : (factors, W, 4)
     has_protein, has_motif : bool (factors,)
     """
 
-    tokens: Tensor
-    summary: Tensor
+    pooled: Tensor
+    mask: Tensor
     read_motifs: Tensor
     known_motifs: Tensor
     has_protein: Tensor
     has_motif: Tensor
 
+    def select(self, indices: Tensor) -> FactorCode:
+        """Some of the factors."""
+        return FactorCode(*(value[indices] for value in vars(self).values()))
 
-@dataclass
+
+@dataclass(frozen=True)
 class MotifMatch:
     """Motifs scanned over windows: (windows, bins, factors, 4) each, zero where there is none."""
 
     known: Tensor
     read: Tensor
 
-
-# Bins on either side of a bin that the accessibility tower looks at: 4 near, and 2 x 4 of what is near them.
-ACCESSIBILITY_REACH = 12
-
-
-class AccessibilityTower(nn.Module):
-    """A(i, c): a small convolution over log accessibility around the bin; a learnt token without a track."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.near = nn.Conv1d(1, hidden, 9, padding=4)
-        self.far = nn.Conv1d(hidden, hidden, 5, padding=8, dilation=4)
-        self.out = nn.Linear(hidden, hidden)
-        self.missing = nn.Parameter(torch.zeros(hidden))
-
-    def forward(self, accessibility: Tensor, has_track: Tensor) -> Tensor:
-        """(windows, bins, cells, hidden) from accessibility (windows, bins, cells), has_track bool (cells,)."""
-        x = rearrange(torch.log1p(accessibility), "windows bins cells -> (windows cells) 1 bins")
-        x = F.gelu(self.near(x))
-        x = x + F.gelu(self.far(x))
-        x = self.out(rearrange(x, "n hidden bins -> n bins hidden"))
-        x = rearrange(x, "(windows cells) bins hidden -> windows bins cells hidden", cells=accessibility.shape[2])
-        return torch.where(has_track[:, None], x, self.missing)
+    def select(self, indices: Tensor) -> MotifMatch:
+        """Of some of the factors."""
+        return MotifMatch(self.known[:, :, indices], self.read[:, :, indices])
 
 
-class FactoredHead(nn.Module):
+@dataclass(frozen=True)
+class ContextCode:
+    """Cell types after their towers.
+
+    Attributes
+    ----------
+    local : (windows, bins, cells, hidden)
+        A, of the bins of the DNA tokens.
+    whole : (cells, hidden), or None
+        u; None for a model that is told nothing of cell types as a whole.
+    """
+
+    local: Tensor
+    whole: Tensor | None
+
+
+@dataclass(frozen=True)
+class FactorSide:
+    """V, in its two parts, and a.
+
+    Attributes
+    ----------
+    v : (factors, outputs, rank)
+    met : (windows, bins, factors, 16)
+    bias : (windows, bins, factors, outputs)
+    summary : (factors, hidden)
+    """
+
+    v: Tensor
+    met: Tensor
+    bias: Tensor
+    summary: Tensor
+
+    def select(self, indices: Tensor) -> FactorSide:
+        """Of some of the factors."""
+        return FactorSide(
+            self.v[indices], self.met[:, :, indices], self.bias[:, :, indices], self.summary[indices]
+        )
+
+
+class Head(nn.Module):
     """See the module's docstring.
 
     Parameters
     ----------
     settings
-        Widths, tokens, normalisation, temperature, dropouts.
-    residue_dim
-        Width of the residue embeddings.
+        Widths, tokens, interaction, conditioning, dropouts.
+    shape
+        Widths of residue and text embeddings, learnt embeddings, outputs.
     """
 
-    def __init__(self, settings: ModelSettings, residue_dim: int) -> None:
+    def __init__(self, settings: ModelSettings, shape: ModelShape) -> None:
         super().__init__()
         hidden, rank = settings.hidden, settings.rank
-        self.heads = settings.heads
-        self.normalisation = settings.token_normalisation
+        self.outputs = shape.outputs
         self.motif_dropout, self.protein_dropout = settings.motif_dropout, settings.protein_dropout
         self.encoder = FactorEncoder(
-            residue_dim,
+            shape.residue_dim,
             hidden=hidden,
             tokens=settings.factor_tokens,
             token_dim=rank,
             motif_width=settings.motif_width,
         )
-        self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log())
-        # Over a single head, LayerNorm would leave nothing.
-        self.map_norm = nn.LayerNorm(settings.heads) if settings.heads > 1 else nn.Identity()
+        self.interaction = INTERACTIONS[settings.interaction](settings)
         self.no_protein = nn.Parameter(torch.randn(hidden) * 0.02)
         self.pair = nn.Sequential(
             nn.Linear(settings.heads + 2 * SCAN_FEATURES + 2, 2 * PAIR_FEATURES),
@@ -159,20 +147,44 @@ class FactoredHead(nn.Module):
             nn.Linear(2 * PAIR_FEATURES, PAIR_FEATURES),
             nn.GELU(),
         )
+        count = len(self.outputs)
         self.pair_scale = nn.Linear(hidden, PAIR_FEATURES)
-        self.to_v = nn.Linear(hidden, rank)
-        self.pair_bias = nn.Linear(PAIR_FEATURES, 1)
-        self.factor_bias = nn.Linear(hidden, 1)
+        self.to_v = nn.Linear(hidden, count * rank)
+        self.pair_bias = nn.Linear(PAIR_FEATURES, count)
+        self.factor_bias = nn.Linear(hidden, count)
         self.accessibility = AccessibilityTower(hidden)
+        self.cell_type = self.cell_bias = None
+        if shape.knows_cell_types:
+            self.cell_type = CellTypeTower(
+                hidden, text_dim=shape.text_dim, cell_types=shape.cell_types, learnt=shape.learnt
+            )
+            self.cell_bias = nn.Bilinear(hidden, hidden, count)
+            nn.init.zeros_(self.cell_bias.weight)
         self.dna = nn.Linear(rank, hidden)
+        self._sizes = [rank, count * PAIR_FEATURES, count]
         self.to_u = nn.Sequential(
             nn.Linear(2 * hidden + rank, 2 * rank),
             nn.GELU(),
             nn.Dropout(settings.dropout),
-            nn.Linear(2 * rank, rank + PAIR_FEATURES + 1),
+            nn.Linear(2 * rank, sum(self._sizes)),
         )
-        # Binding is rare: start near a prevalence of 0.25 %.
-        nn.init.constant_(self.pair_bias.bias, -6.0)
+        chosen = settings.conditioning
+        self.condition_dna = make_conditioner(chosen.dna, rank, hidden)
+        self.condition_factor = make_conditioner(chosen.factor, hidden, hidden)
+        self.condition_interaction = make_conditioner(chosen.interaction, sum(self._sizes), hidden)
+        with torch.no_grad():
+            self.pair_bias.bias.copy_(torch.tensor([INITIAL_BIAS[name] for name in self.outputs]))
+
+    @property
+    def local(self) -> bool:
+        """Whether a bin's outputs depend on a few bins around it alone, so that DNA may be cut anywhere."""
+        along_the_bins = (self.interaction, self.condition_dna, self.condition_interaction)
+        return all(part is None or part.local for part in along_the_bins)
+
+    @property
+    def meets_by_cell_type(self) -> bool:
+        """Whether factors meet the DNA anew in each cell type."""
+        return self.condition_dna is not None or self.condition_factor is not None
 
     def encode_factors(self, factors: FactorBatch) -> FactorCode:
         """Run the factors' towers; in training, hide motifs and proteins at random."""
@@ -183,10 +195,8 @@ class FactoredHead(nn.Module):
             has_motif = has_motif & ~(both & (draw < self.motif_dropout))
             has_protein = has_protein & ~(both & (draw > 1 - self.protein_dropout))
         residue_mask = factors.residue_mask & has_protein[:, None]
-        tokens, summary, read = self.encoder(factors.embeddings, residue_mask)
-        summary = torch.where(has_protein[:, None], summary, self.no_protein)
-        tokens = self._normalise(rearrange(tokens, "t k (heads d) -> t heads k d", heads=self.heads))
-        return FactorCode(tokens, summary, read, factors.motifs, has_protein, has_motif)
+        found = self.encoder(factors.embeddings, residue_mask)
+        return FactorCode(found.pooled, found.mask, found.motif, factors.motifs, has_protein, has_motif)
 
     def match_motifs(self, codes: Tensor, factors: FactorCode, bin: int) -> MotifMatch:
         """Scan the known motifs and those read off proteins over windows of base codes (windows, bp)."""
@@ -198,92 +208,114 @@ class FactoredHead(nn.Module):
             read * factors.has_protein[:, None].to(read.dtype),
         )
 
-    def interaction(self, tokens: Tensor, factors: FactorCode) -> Tensor:
-        """S: (windows, bins, factors, heads) from DNA tokens (windows, bins, rank)."""
-        dna = self._normalise(rearrange(tokens, "b n (heads d) -> b n heads d", heads=self.heads))
-        similarity = torch.einsum("bnhd,thkd->bnthk", dna, factors.tokens)
-        tau = self.log_temperature.exp().clamp(0.01, 10.0)
-        count = similarity.shape[-1]
-        mapped = tau * (torch.logsumexp(similarity / tau, -1) - torch.tensor(float(count)).log())
-        return self.map_norm(mapped)
+    def encode_contexts(self, contexts: ContextBatch, bins: int) -> ContextCode:
+        """Run the cell types' towers.
 
-    def factor_side(
-        self, tokens: Tensor, factors: FactorCode, match: MotifMatch
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """V in its two parts and a: (factors, rank), (windows, bins, factors, 16), (windows, bins, factors)."""
-        mapped = self.interaction(tokens, factors) * factors.has_protein[:, None].to(tokens.dtype)
-        known = torch.cat([factors.has_motif[:, None], factors.has_protein[:, None]], 1).to(tokens.dtype)
-        scale = torch.tensor([0.3, 0.1, 0.1, 0.3], device=tokens.device)
-        parts = [mapped, match.known * scale, match.read * scale, known.expand(*mapped.shape[:3], 2)]
-        met = self.pair(torch.cat(parts, -1))
-        met = met * (1 + self.pair_scale(factors.summary))
-        bias = self.pair_bias(met).squeeze(-1) + self.factor_bias(factors.summary).squeeze(-1)
-        return self.to_v(factors.summary), met, bias
-
-    def context_side(self, tokens: Tensor, accessibility: Tensor, has_track: Tensor) -> Tensor:
-        """U and e: (windows, bins, cells, rank + 17).
-
-        Accessibility may cover more bins than the tokens, equally many on either side: what lies around them.
+        Accessibility may cover more bins than the DNA tokens (`bins`), equally many on either side: what lies
+        around them.
         """
-        margin, odd = divmod(accessibility.shape[1] - tokens.shape[1], 2)
+        found = contexts.accessibility.shape[1]
+        margin, odd = divmod(found - bins, 2)
         if margin < 0 or odd:
-            raise ValueError(
-                f"accessibility of {accessibility.shape[1]} bins is not even around {tokens.shape[1]} bins"
-            )
-        open_ = self.accessibility(accessibility, has_track)[:, margin : margin + tokens.shape[1]]
-        dna = self.dna(tokens).unsqueeze(2)
-        wide = tokens.unsqueeze(2).expand(-1, -1, open_.shape[2], -1)
-        return self.to_u(torch.cat([open_ * dna, open_, wide], -1))
+            raise ValueError(f"accessibility of {found} bins is not even around {bins} bins")
+        local = self.accessibility(contexts.accessibility, contexts.has_track)[:, margin : margin + bins]
+        return ContextCode(local, None if self.cell_type is None else self.cell_type(contexts))
 
-    def pair_logits(self, factor: tuple[Tensor, Tensor, Tensor], context: Tensor) -> Tensor:
-        """Logits (windows, bins, factors) in one cell type, from `factor_side` and U (windows, bins, .)."""
-        v, met, bias = factor
-        rank = v.shape[1]
-        u_factor, u_met, e = context.split([rank, PAIR_FEATURES, 1], -1)
-        product = u_factor @ v.T * rank**-0.5 + torch.einsum("bntf,bnf->bnt", met, u_met)
-        return product + bias + e
+    def factor_side(self, dna: Tensor, factors: FactorCode, match: MotifMatch) -> FactorSide:
+        """What factors meet in the DNA: V and a."""
+        tokens = self.encoder.tokens(factors.pooled)
+        mapped = self.interaction(dna, tokens, factors.mask) * factors.has_protein[:, None].to(dna.dtype)
+        known = torch.stack([factors.has_motif, factors.has_protein], 1).to(dna.dtype)
+        scale = torch.tensor([0.3, 0.1, 0.1, 0.3], device=dna.device)
+        parts = [mapped, match.known * scale, match.read * scale, known.expand(*mapped.shape[:3], 2)]
+        summary = self.encoder.summary(factors.pooled, factors.mask)
+        summary = torch.where(factors.has_protein[:, None], summary, self.no_protein)
+        met = self.pair(torch.cat(parts, -1)) * (1 + self.pair_scale(summary))
+        v = self.to_v(summary).unflatten(-1, (len(self.outputs), -1))
+        return FactorSide(v, met, self.pair_bias(met) + self.factor_bias(summary), summary)
+
+    def context_side(self, dna: Tensor, near: Tensor, condition: Tensor) -> Tensor:
+        """U and e of one cell type, (windows, bins, rank + 17 outputs), from A and k (windows, bins, hidden)."""
+        u = self.to_u(torch.cat([near * self.dna(dna), near, dna], -1))
+        return u if self.condition_interaction is None else self.condition_interaction(u, condition)
+
+    def join(self, factor: FactorSide, context: Tensor, cell_bias: Tensor | None) -> Tensor:
+        """(windows, bins, factors, outputs) in one cell type."""
+        u_factor, u_met, e = context.split(self._sizes, -1)
+        u_met = u_met.unflatten(-1, (len(self.outputs), -1))
+        rank = self._sizes[0]
+        product = torch.einsum("bnr,tor->bnto", u_factor, factor.v) * rank**-0.5
+        product = product + torch.einsum("bntf,bnof->bnto", factor.met, u_met)
+        joined = product + factor.bias + e.unsqueeze(-2)
+        return joined if cell_bias is None else joined + cell_bias
 
     def forward(
         self,
         tokens: Tensor,
         codes: Tensor,
         factors: FactorBatch,
-        accessibility: Tensor,
-        has_track: Tensor,
+        contexts: ContextBatch,
         pairs: Tensor,
         bin: int,
-    ) -> Tensor:
-        """Logits (windows, bins, pairs) of the (factor, cell type) pairs, int64 (pairs, 2)."""
-        return self.decode(tokens, codes, self.encode_factors(factors), accessibility, has_track, pairs, bin)
+    ) -> Outputs:
+        """Outputs (windows, bins, pairs) of the (factor, cell type) pairs, int64 (pairs, 2)."""
+        return self.decode(tokens, codes, self.encode_factors(factors), contexts, pairs, bin)
 
     def decode(
         self,
         tokens: Tensor,
         codes: Tensor,
         factors: FactorCode,
-        accessibility: Tensor,
-        has_track: Tensor,
+        contexts: ContextBatch,
         pairs: Tensor,
         bin: int,
-    ) -> Tensor:
+    ) -> Outputs:
         """As `forward`, of factors that are already encoded: what rendering calls."""
         match = self.match_motifs(codes, factors, bin)
-        v, met, bias = self.factor_side(tokens, factors, match)
-        context = self.context_side(tokens, accessibility, has_track)
-        cells = pairs[:, 1].tolist()
+        code = self.encode_contexts(contexts, tokens.shape[1])
+        shared = None if self.meets_by_cell_type else self.factor_side(tokens, factors, match)
         parts, order = [], []
-        for cell in sorted(set(cells)):
-            columns = [column for column, found in enumerate(cells) if found == cell]
-            chosen = pairs[columns, 0]
-            side = (v[chosen], met[:, :, chosen], bias[:, :, chosen])
-            parts.append(self.pair_logits(side, context[:, :, cell]))
+        for cell, columns in _by_cell_type(pairs):
+            parts.append(self._in_cell_type(tokens, factors, match, code, shared, cell, pairs[columns, 0]))
             order += columns
         back = torch.tensor(order, device=tokens.device).argsort()
-        return torch.cat(parts, -1)[..., back]
+        found = torch.cat(parts, 2)[:, :, back]
+        return Outputs(**{name: found[..., index] for index, name in enumerate(self.outputs)}).activated()
 
-    def _normalise(self, x: Tensor) -> Tensor:
-        if self.normalisation == "cosine":
-            return F.normalize(x, dim=-1)
-        if self.normalisation == "layernorm":
-            return F.layer_norm(x, x.shape[-1:]) * x.shape[-1] ** -0.5
-        return x
+    def _in_cell_type(
+        self,
+        tokens: Tensor,
+        factors: FactorCode,
+        match: MotifMatch,
+        contexts: ContextCode,
+        shared: FactorSide | None,
+        cell: int,
+        chosen: Tensor,
+    ) -> Tensor:
+        near = contexts.local[:, :, cell]
+        whole = None if contexts.whole is None else contexts.whole[cell]
+        condition = near if whole is None else near + whole
+        dna = tokens if self.condition_dna is None else self.condition_dna(tokens, condition)
+        if shared is None:
+            conditioned = self._conditioned(factors.select(chosen), whole)
+            side = self.factor_side(dna, conditioned, match.select(chosen))
+        else:
+            side = shared.select(chosen)
+        bias = None
+        if whole is not None:
+            bias = self.cell_bias(side.summary, whole.expand_as(side.summary))
+        return self.join(side, self.context_side(dna, near, condition), bias)
+
+    def _conditioned(self, factors: FactorCode, whole: Tensor | None) -> FactorCode:
+        if self.condition_factor is None or whole is None:
+            return factors
+        condition = whole.expand(len(factors.pooled), 1, -1)
+        pooled = self.condition_factor(factors.pooled, condition, factors.mask)
+        return replace(factors, pooled=pooled)
+
+
+def _by_cell_type(pairs: Tensor) -> Iterator[tuple[int, list[int]]]:
+    """Cell types of pairs, each with the numbers of its pairs."""
+    cells = pairs[:, 1].tolist()
+    for cell in sorted(set(cells)):
+        yield cell, [column for column, found in enumerate(cells) if found == cell]

@@ -10,13 +10,16 @@ from torch import Tensor
 
 from tfbind.genome.windows import Window
 from tfbind.model.binding import BindingModel
-from tfbind.model.data import GenomeData
+from tfbind.model.data import GenomeData, cut
 from tfbind.model.head import FactorCode
 
 # Bins around a stretch that the accessibility tower and the motif scan look at.
 MARGIN = 16
 # Bins predicted at once: bounds memory whatever the chromosome's length.
 STRETCH = 4096
+# For heads that are not local: the share 1 / EDGES of a window at either end is not kept; windows at once.
+EDGES = 8
+WINDOWS_AT_ONCE = 8
 
 
 def embed_windows(
@@ -78,19 +81,46 @@ def predict_stretch(
     pairs
         (factor, cell type), int64 (pairs, 2).
     """
+    if model.head.local:
+        return _decode(model, factors, data, chrom, tokens, [first - MARGIN], count + 2 * MARGIN, pairs)[
+            0, MARGIN : MARGIN + count
+        ]
+    # What looks along all bins it is given is given as many as in training, and its edges are not kept. Windows
+    # are counted from the chromosome's start, whichever stretch of it is asked for.
+    length = model.shape.window_bins
+    edge = length // EDGES
+    step = length - 2 * edge
+    lowest = first // step * step
+    starts = range(lowest - edge, first + count - edge, step)
+    parts = [
+        _decode(model, factors, data, chrom, tokens, starts[low : low + WINDOWS_AT_ONCE], length, pairs)
+        for low in range(0, len(starts), WINDOWS_AT_ONCE)
+    ]
+    kept = np.concatenate(parts)[:, edge : edge + step]
+    return kept.reshape(-1, kept.shape[-1])[first - lowest :][:count]
+
+
+def _decode(
+    model: BindingModel,
+    factors: FactorCode,
+    data: GenomeData,
+    chrom: str,
+    tokens: np.ndarray,
+    starts: Sequence[int],
+    length: int,
+    pairs: Tensor,
+) -> np.ndarray:
+    """Logits of runs of `length` bins from each of `starts`, float32 (runs, length, pairs)."""
     device = next(model.parameters()).device
-    start, length = first - MARGIN, count + 2 * MARGIN
-    dna = np.zeros((length, tokens.shape[1]), dtype=np.float32)
-    low, high = max(start, 0), min(start + length, len(tokens))
-    dna[low - start : high - start] = tokens[low:high]
-    codes = torch.as_tensor(data.window_codes(chrom, start, length)[None]).to(device)
-    accessibility = torch.as_tensor(data.window_accessibility(chrom, start, length)[None]).to(device)
-    has_track = torch.as_tensor(data.has_track).to(device)
+    dna = np.stack([cut(tokens, start, length, 0) for start in starts]).astype(np.float32)
+    codes = np.stack([data.window_codes(chrom, start, length) for start in starts])
+    accessibility = np.stack([data.window_accessibility(chrom, start, length) for start in starts])
+    arrays = [torch.as_tensor(array).to(device) for array in (dna, codes, accessibility)]
     with torch.inference_mode():
-        logits = model.head.decode(
-            torch.as_tensor(dna[None]).to(device), codes, factors, accessibility, has_track, pairs, model.bin
+        found = model.head.decode(
+            arrays[0], arrays[1], factors, data.contexts(arrays[2]), pairs.to(device), model.bin
         )
-    return logits[0, MARGIN : MARGIN + count].cpu().numpy()
+    return found.binding.cpu().numpy()
 
 
 def predict_chromosome(

@@ -19,7 +19,7 @@ from tfbind.genome.reference import Reference
 from tfbind.model.batching import factor_batch
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import GenomeData
-from tfbind.model.head import FactorBatch
+from tfbind.model.factors import FactorBatch
 from tfbind.model.inference import predict_chromosome
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.peaks import write_peaks

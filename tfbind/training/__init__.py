@@ -1,1 +1,1 @@
-"""Targets, sampling, the loss and the loop: window-major training."""
+"""Targets, sampling, what is minimised and the loop: window-major training."""

@@ -23,11 +23,13 @@ from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, sha256_json
 from tfbind.core.progress import Progress
 from tfbind.model.binding import BindingModel
+from tfbind.model.context_encoder import ACCESSIBILITY_REACH
 from tfbind.model.data import BOUND, GenomeData
-from tfbind.model.head import ACCESSIBILITY_REACH, FactorBatch
+from tfbind.model.depth import depth_covariate
+from tfbind.model.factors import FactorBatch
+from tfbind.model.losses import experiment_weights
 from tfbind.model.whole_batch import window_keys
 from tfbind.training import processes
-from tfbind.training.losses import experiment_weights
 from tfbind.training.objective import Objective, Reading, StepPart
 from tfbind.training.sampling import WindowSampler
 from tfbind.training.splits import Split
@@ -41,6 +43,8 @@ STATE = "training.safetensors"
 # Factors that one step of motif reading looks at, and the learning rate before any DNA is seen.
 READING_BATCH = 16
 READING_RATE = 3e-3
+# Bins that are looked at for anything measured.
+ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass
@@ -54,6 +58,8 @@ class TrainingState:
     history: list[dict[str, float | None]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     """Of the steps since the last row of the history."""
+    parts: list[list[float]] = field(default_factory=list)
+    """What they are made of, where several losses count."""
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
@@ -93,13 +99,15 @@ class Trainer:
         Where the state of an unfinished run is kept.
     names
         Of the experiments, for messages.
+    reads
+        Read depth of each experiment, None where not known; none: of none of them.
     signals
         What notes signals already, if something does.
 
     Raises
     ------
     InputError
-        Too few bound bins to train on, none to validate on, or a motif loss without factors to learn it from.
+        Too few bound bins to train on, none to validate on, or a loss without anything to learn it from.
     """
 
     def __init__(
@@ -116,6 +124,7 @@ class Trainer:
         state_folder: Path,
         device: torch.device,
         names: Sequence[str],
+        reads: Sequence[int | None] | None = None,
         signals: StopSignals | None = None,
     ) -> None:
         self.model = model.to(device)
@@ -126,8 +135,10 @@ class Trainer:
         bound = _bound_bins(data, split.train)[split.experiments]
         self.experiment_weights = np.zeros(len(names), dtype=np.float32)
         self.experiment_weights[split.experiments] = experiment_weights(bound, settings.balance)
+        self.depth = depth_covariate(reads or [None] * len(names), split.experiments)
         self.readable = self._readable()
         _require_readable(settings, self.readable)
+        _require_measured(data, split, settings)
         self.sampler = WindowSampler(
             data,
             split.train,
@@ -137,12 +148,15 @@ class Trainer:
             seed=seed,
             # As in prediction: the edges of a window are not where accessibility ends.
             context_bins=ACCESSIBILITY_REACH,
+            crop=settings.crop,
         )
         self.validator = Validator(data, split, windows, precision=settings.precision)
+        self.objective = Objective(self.model, settings, len(split.experiments)).to(device)
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(model, settings.weight_decay), lr=settings.learning_rate
+            parameter_groups(self.objective, settings.weight_decay), lr=settings.learning_rate
         )
-        self.objective = Objective(self.model, settings, len(split.experiments))
+        # Several losses are told apart in the history.
+        self.counted = settings.losses.counted if len(settings.losses.counted) > 1 else []
         self.accelerator = _accelerator(device)
         processes.meet()
         _require_enough_windows(settings)
@@ -194,6 +208,8 @@ class Trainer:
         while not self._validation_is_due():
             step = self.state.step
             self.state.losses.append(self._step(step))
+            if self.counted:
+                self.state.parts.append(self.parts)
             self.state.step += 1
             if self.state.step % every == 0 or self._validation_is_reached():
                 self.state.history.append(
@@ -202,9 +218,10 @@ class Trainer:
                         "loss": float(np.mean(self.state.losses)),
                         "learning_rate": learning_rate(step, self.settings),
                         "validation_auprc": None,
+                        **self._mean_parts(),
                     }
                 )
-                self.state.losses = []
+                self.state.losses, self.state.parts = [], []
             recent = self.state.losses[-1] if self.state.losses else self.state.history[-1]["loss"]
             progress.advance(note=f"loss {recent:.4f}, best validation AUPRC {max(self.state.best, 0):.4f}")
             if self.stop_signal:
@@ -212,6 +229,11 @@ class Trainer:
                 raise Stopped(self.stop_signal, self.state.step)
         # Validation may take longer than a time limit leaves.
         self._save()
+
+    def _mean_parts(self) -> dict[str, float]:
+        """Means of the losses since the last row of the history, by column of the history."""
+        means = np.mean(self.state.parts, axis=0) if self.counted else []
+        return {f"loss_{name}": float(mean) for name, mean in zip(self.counted, means, strict=True)}
 
     def _step(self, step: int) -> float:
         self.wrapped.train()
@@ -227,61 +249,76 @@ class Trainer:
         batch = self.sampler.batch(step, self.settings.batch_size, own)
         columns = self._draw_experiments(step)
         factors, pairs = self._factors_of(columns)
-        labels = np.ascontiguousarray(batch.labels[:, :, columns])
-        arrays = (batch.codes, batch.accessibility, labels, batch.weights)
-        tensors = [torch.as_tensor(array).to(self.device) for array in arrays]
-        weights = torch.as_tensor(self.experiment_weights[columns]).to(self.device)
-        return StepPart(*tensors, factors, pairs, weights, torch.as_tensor(self.data.has_track).to(self.device))
+        labels, signal, score = (
+            None if array is None else torch.as_tensor(np.ascontiguousarray(array[:, :, columns])).to(self.device)
+            for array in (batch.labels, batch.signal, batch.score)
+        )
+        arrays = (batch.codes, batch.accessibility, batch.weights)
+        codes, accessibility, weights = (torch.as_tensor(array).to(self.device) for array in arrays)
+        return StepPart(
+            codes,
+            labels,
+            weights,
+            factors,
+            pairs,
+            experiment_weights=torch.as_tensor(self.experiment_weights[columns]).to(self.device),
+            contexts=self.data.contexts(accessibility),
+            depth=torch.as_tensor(self.depth[columns]).to(self.device),
+            signal=signal,
+            score=score,
+        )
 
     def _update(
         self, optimizer: torch.optim.Optimizer, windows: StepPart | None, step: int, reading: Reading | None
     ) -> float:
-        """One step of an optimizer; the loss of binding, or of reading where there are no windows."""
+        """One step of an optimizer; the loss of the windows, or of reading where there are none."""
         optimizer.zero_grad(set_to_none=True)
         parts = self.settings.gradient_accumulation if windows is not None else 1
-        told = torch.zeros(2, dtype=torch.float64)
+        # Loss of the windows, loss of reading, and what the first is made of.
+        told = torch.zeros(2 + (len(self.counted) if windows is not None else 0), dtype=torch.float64)
         for index in range(parts):
             last = index == parts - 1
             # DDP sums gradients over processes with the last part.
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                losses = self._backward(windows, step, index, parts, reading if last else None)
-            told[0] += losses[0]
-        told[1] = losses[1] / processes.count()
-        binding, read, stop = self._agreed(told)
-        loss = binding + self.settings.motif_loss * read if windows is not None else read
+                found, read, made_of = self._backward(windows, step, index, parts, reading if last else None)
+            told[0] += found
+            told[2:] += torch.as_tensor(made_of[: len(told) - 2], dtype=torch.float64)
+        told[1] = read / processes.count()
+        (found, read, *self.parts), stop = self._agreed(told)
+        loss = found + self.settings.motif_loss * read if windows is not None else read
         if not math.isfinite(loss):
             raise InputError(
                 f"training diverged: the loss of step {step} is {loss}",
                 key="training.learning_rate",
                 mend="lower training.learning_rate or training.clip_norm, or raise training.warmup_steps",
             )
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.clip_norm)
         optimizer.step()
         self.stop_signal = stop
-        return read if windows is None else binding
+        return read if windows is None else found
 
     def _backward(
         self, windows: StepPart | None, step: int, index: int, parts: int, reading: Reading | None
-    ) -> tuple[float, float]:
-        """Gradients of one part of a step; its losses."""
+    ) -> tuple[float, float, list[float]]:
+        """Gradients of one part of a step; its losses, and what the first is made of."""
         own = processes.share(self.settings.batch_size)
         inner = processes.part(len(own), index, parts)
         seeded(self.seed, step)
         numbers = [own[window] for window in inner]
         with window_keys(self.model, self.seed, step, numbers):
-            binding, read = self.wrapped(None if windows is None else windows.of(inner), reading)
-        # DDP takes the mean over processes. The binding losses of all processes add up; the reading is the same
+            found, read, made_of = self.wrapped(None if windows is None else windows.of(inner), reading)
+        # DDP takes the mean over processes. The windows' losses of all processes add up; the reading is the same
         # in all.
         weight = 1.0 if windows is None else self.settings.motif_loss
-        self.accelerator.backward(binding * processes.count() + weight * read)
-        return float(binding.detach()), float(read.detach())
+        self.accelerator.backward(found * processes.count() + weight * read)
+        return float(found.detach()), float(read.detach()), made_of.tolist()
 
-    def _agreed(self, losses: Tensor) -> tuple[float, float, int]:
+    def _agreed(self, losses: Tensor) -> tuple[list[float], int]:
         """Losses summed over processes, and the signal that one of them was sent, the same for all."""
         mine = torch.cat([losses, torch.tensor([float(self.signals.received)], dtype=torch.float64)])
-        binding, read, stop = processes.summed(mine.to(self.device)).tolist()
+        *found, stop = processes.summed(mine.to(self.device)).tolist()
         received = max(processes.gathered(self.signals.received)) if stop else 0
-        return binding, read, received
+        return found, received
 
     def _draw_experiments(self, step: int) -> np.ndarray:
         used = np.asarray(self.split.experiments)
@@ -370,6 +407,12 @@ class Trainer:
             yield self.data.codes[chrom]
             yield self.data.accessibility[chrom]
             yield self.data.labels[chrom]
+        yield from (array[chrom] for array in self._further_arrays() for chrom in self.split.train)
+        if self.objective.depth is not None:
+            yield self.depth
+
+    def _further_arrays(self) -> list[Mapping[str, np.ndarray]]:
+        return [array for array in (self.data.signal, self.data.score) if array is not None]
 
     def _save(self) -> None:
         if processes.is_main():
@@ -380,6 +423,8 @@ class Trainer:
     def _write_state(self) -> None:
         tensors = {f"model/{name}": weight for name, weight in self.model.state_dict().items()}
         tensors |= {f"best/{name}": weight for name, weight in self.best_weights.items()}
+        if self.objective.depth is not None:
+            tensors |= {f"depth/{name}": weight for name, weight in self.objective.depth.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -401,6 +446,8 @@ class Trainer:
         self.state, tensors = found
         self.model.load_state_dict(_part(tensors, "model/"))
         self.best_weights = _part(tensors, "best/")
+        if self.objective.depth is not None:
+            self.objective.depth.load_state_dict(_part(tensors, "depth/"))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimizer/").items():
             index, moment = name.split("/")
@@ -494,6 +541,33 @@ def _require_positives(data: GenomeData, split: Split, least: int, names: Sequen
 
 def _bound_bins(data: GenomeData, chromosomes: Sequence[str]) -> np.ndarray:
     return np.sum([(np.asarray(data.labels[chrom]) == BOUND).sum(0) for chrom in chromosomes], axis=0)
+
+
+def _require_measured(data: GenomeData, split: Split, settings: TrainingSettings) -> None:
+    """What the losses learn from is there, for at least one of the training experiments."""
+    held = {"signal": data.signal, "score": data.score}
+    for name, key, column in (("signal", "track", "signal"), ("score", "peak_score", "peaks")):
+        if name not in settings.losses.arrays:
+            continue
+        if (array := held[name]) is None:
+            raise InputError(
+                f"has a weight, and the targets hold no {name}",
+                key=f"training.losses.{key}",
+                mend="run `tfbind targets` again",
+            )
+        if not any(_says_something(name, array[chrom], split.experiments) for chrom in split.train):
+            raise InputError(
+                f"has a weight, and no experiment to train on has a {name}",
+                key=f"training.losses.{key}",
+                mend=f"give them in the column '{column}' of experiments.tsv, or set the weight to 0",
+            )
+
+
+def _says_something(name: str, array: np.ndarray, columns: Sequence[int]) -> bool:
+    """Whether a signal was measured anywhere, or a score is above 0; looked for piece by piece."""
+    least = 0 if name == "score" else -np.inf
+    pieces = (array[first : first + ROWS_AT_ONCE][:, columns] for first in range(0, len(array), ROWS_AT_ONCE))
+    return any(bool((piece > least).any()) for piece in pieces)
 
 
 def _require_readable(settings: TrainingSettings, readable: Tensor) -> None:

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from tfbind.config import TrainingSettings
 from tfbind.model.binding import BindingModel
+from tfbind.model.contexts import ContextBatch
+from tfbind.model.depth import DepthEffect
 from tfbind.model.factor_encoder import motif_reading_loss
-from tfbind.model.head import FactorBatch
-from tfbind.training.losses import binding_loss
+from tfbind.model.factors import FactorBatch
+from tfbind.model.outputs import Measured, total_loss
 
 
 @dataclass(frozen=True)
@@ -21,35 +23,35 @@ class StepPart:
     Attributes
     ----------
     codes : uint8 (windows, bp)
-    accessibility : float32 (windows, context bins + bins + context bins, cell types)
-    labels : uint8 (windows, bins, drawn experiments)
+    labels : uint8 (windows, counted bins, drawn experiments)
     weights : float32 (windows,)
     factors : FactorBatch
     pairs : int64 (drawn experiments, 2)
         (factor, cell type), factors counted in `factors`.
     experiment_weights : float32 (drawn experiments,)
-    has_track : bool (cell types,)
+    contexts : ContextBatch
+    depth : float32 (drawn experiments, 2)
+        As `depth_covariate`.
+    signal, score : float32 (windows, counted bins, drawn experiments), or None
     """
 
     codes: Tensor
-    accessibility: Tensor
     labels: Tensor
     weights: Tensor
     factors: FactorBatch
     pairs: Tensor
     experiment_weights: Tensor
-    has_track: Tensor
+    contexts: ContextBatch
+    depth: Tensor
+    signal: Tensor | None = None
+    score: Tensor | None = None
 
     def of(self, windows: range) -> StepPart:
         """Some of the windows."""
         rows = slice(windows.start, windows.stop)
-        return replace(
-            self,
-            codes=self.codes[rows],
-            accessibility=self.accessibility[rows],
-            labels=self.labels[rows],
-            weights=self.weights[rows],
-        )
+        arrays = {name: getattr(self, name) for name in ("codes", "labels", "weights", "signal", "score")}
+        some = {name: None if x is None else x[rows] for name, x in arrays.items()}
+        return replace(self, contexts=self.contexts.of(rows), **some)
 
 
 @dataclass(frozen=True)
@@ -74,21 +76,34 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.batch_size, self.experiments = model, settings.batch_size, experiments
         self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+        self.losses, self.crop = settings.losses, settings.crop
+        self.depth = DepthEffect() if settings.losses.peak_score else None
 
-    def forward(self, part: StepPart | None, reading: Reading | None) -> tuple[Tensor, Tensor]:
-        """Binding loss (this part's share of the step's), and loss of reading motifs, nats per base."""
+    def forward(self, part: StepPart | None, reading: Reading | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses of the windows and of reading.
+
+        Returns
+        -------
+        Loss of the windows (this part's share of the step's), loss of reading motifs (nats per base), and what
+        the first is made of: the losses of `LossSettings.counted`, without weights and gradients, (losses,).
+        """
         zero = torch.zeros((), device=next(self.model.parameters()).device)
-        return (
-            zero if part is None else self._binding_loss(part),
-            zero if reading is None else self._reading_loss(reading),
-        )
+        windows, parts = (zero, zero.new_zeros(0)) if part is None else self._window_loss(part)
+        return windows, zero if reading is None else self._reading_loss(reading), parts
 
-    def _binding_loss(self, part: StepPart) -> Tensor:
-        logits = self.model(
-            part.codes, part.factors, part.accessibility, part.has_track, part.pairs, trunk_dtype=self.dtype
+    def _window_loss(self, part: StepPart) -> tuple[Tensor, Tensor]:
+        outputs = self.model(part.codes, part.factors, part.contexts, part.pairs, trunk_dtype=self.dtype)
+        losses = total_loss(
+            outputs.without_edges(self.crop),
+            Measured(part.labels, part.signal, part.score),
+            self.losses,
+            part.weights,
+            part.experiment_weights,
+            depth_shift=None if self.depth is None else self.depth(part.depth),
+            windows=self.batch_size,
         )
-        loss = binding_loss(logits, part.labels, part.weights, part.experiment_weights, windows=self.batch_size)
-        return loss * (self.experiments / len(part.pairs))
+        share = self.experiments / len(part.pairs)
+        return losses.total * share, torch.stack(list(losses.parts.values())) * share
 
     def _reading_loss(self, reading: Reading) -> Tensor:
         encoder, factors = self.model.head.encoder, reading.factors

@@ -16,6 +16,7 @@ from tfbind.model.batching import factor_batch
 from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import save_checkpoint
 from tfbind.model.data import open_genome_data
+from tfbind.model.shape import ModelShape
 from tfbind.training import processes
 from tfbind.training.history import write_history
 from tfbind.training.loop import Trainer, seeded
@@ -56,16 +57,25 @@ def train_model(
     Stopped
         As `Trainer.run`.
     InputError
-        If the targets are of another genome, resolution or table than the rest, or a motif panel is asked for
-        without motifs; as `make_split` and `Trainer`.
+        If binding is not trained, the targets are of another genome, resolution or table than the rest, or a
+        motif panel is asked for without motifs; as `make_split` and `Trainer`.
     """
+    _require_binding(config)
     _require_fitting(targets, reference, config, cell_types)
     torch.use_deterministic_algorithms(True, warn_only=True)
     split = make_split(config.splits, reference.sizes, targets.experiments)
     # Of the trained cell types alone: a further one, to be predicted, changes nothing here.
     measured = {targets.experiments[column]["cell_type"] for column in split.experiments}
     contexts = {name: track for name, track in zip(cell_types, tracks, strict=True) if name in measured}
-    data = open_genome_data(reference, list(contexts.values()), bin=config.windows.bin, labels=targets.labels)
+    arrays = config.training.losses.arrays
+    data = open_genome_data(
+        reference,
+        list(contexts.values()),
+        bin=config.windows.bin,
+        labels=targets.labels,
+        signal=targets.signal if "signal" in arrays else None,
+        score=targets.score if "score" in arrays else None,
+    )
     names = [experiment["name"] for experiment in targets.experiments]
     trained = sorted({targets.experiments[column]["factor"] for column in split.experiments})
     factors = factor_batch(factor_set, trained)
@@ -79,8 +89,12 @@ def train_model(
     seeded(config.seed)
     model = BindingModel(
         config.model,
-        bin=config.windows.bin,
-        residue_dim=factor_set.dim,
+        ModelShape(
+            bin=config.windows.bin,
+            residue_dim=factor_set.dim,
+            window_bins=config.windows.length // config.windows.bin,
+            outputs=tuple(config.training.losses.counted),
+        ),
         panel=factors.motifs[factors.has_motif],
     )
     trainer = Trainer(
@@ -96,6 +110,7 @@ def train_model(
         device=device,
         signals=signals,
         names=names,
+        reads=[experiment.get("reads") for experiment in targets.experiments],
     )
     trainer.run()
     thresholds = trainer.validator.thresholds(
@@ -115,6 +130,15 @@ def train_model(
     trainer.accelerator.end_training()
 
 
+def _require_binding(config: Config) -> None:
+    if not config.training.losses.binding:
+        raise InputError(
+            "binding has no weight: training stops by it, and tracks and peaks show it",
+            key="training.losses.binding",
+            mend="give it a weight above 0, beside those of track and peak_score",
+        )
+
+
 def _require_fitting(targets: Targets, reference: Reference, config: Config, cell_types: Sequence[str]) -> None:
     unknown = sorted({experiment["cell_type"] for experiment in targets.experiments} - set(cell_types))
     wrong = [
@@ -125,6 +149,9 @@ def _require_fitting(targets: Targets, reference: Reference, config: Config, cel
         )
         if found != expected
     ]
+    missing = [name for name in config.training.losses.arrays if getattr(targets, name) is None]
+    if missing:
+        wrong.append(f"they hold no {' and no '.join(missing)}, which training.losses asks for")
     if unknown:
         wrong.append(f"no cell type of the table is {', '.join(unknown)}")
     if wrong:

@@ -28,25 +28,47 @@ class Batch:
     ----------
     codes : uint8 (windows, bp)
     accessibility : float32 (windows, context bins + bins + context bins, cell types)
-    labels : uint8 (windows, bins, experiments)
+    labels : uint8 (windows, counted bins, experiments)
     weights : float32 (windows,)
+    signal : float32 (windows, counted bins, experiments), or None
+    score : float32 (windows, counted bins, experiments), or None
     """
 
     codes: np.ndarray
     accessibility: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
+    signal: np.ndarray | None = None
+    score: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Window:
+    """Arrays of one window, as in `Batch`, without the axis of windows."""
+
+    codes: np.ndarray
+    accessibility: np.ndarray
+    labels: np.ndarray
+    signal: np.ndarray | None = None
+    score: np.ndarray | None = None
+
+    def reverse_complement(self) -> Window:
+        """The same stretch of the other strand: bases are complemented, and every array is reversed."""
+        bins = {name: getattr(self, name) for name in ("accessibility", "labels", "signal", "score")}
+        turned = {name: None if array is None else array[::-1] for name, array in bins.items()}
+        return Window(reverse_complement(self.codes), **turned)
 
 
 class WindowSampler:
     """Draw windows; what a step draws depends on the seed and the step alone, so any step can be resumed.
 
-    A window may start at any bin from where it covers the chromosome's first bin to where it covers its
-    last, so every bin is equally often at every place of a window (shifts of whole bins, labels with them).
+    A window may start at any bin from where its counted bins (all but `crop` at either side) cover the
+    chromosome's first bin to where they cover its last, so every bin is equally often at every counted place of a
+    window (shifts of whole bins, labels with them).
     A share `peak_fraction` of windows is placed around peaks: an experiment is drawn, one of its bound bins,
     and a uniform shift. With u the uniform density of starts, q the density around peaks and p the share, a
     window has weight u / ((1 - p) u + p q), so that the expected loss is that of the whole genome (with p = 1:
-    of what lies within a window's reach of a bound bin; nothing else is ever drawn).
+    of what lies within the counted bins' reach of a bound bin; nothing else is ever drawn).
 
     Parameters
     ----------
@@ -60,6 +82,9 @@ class WindowSampler:
         Bins of a window.
     context_bins
         Bins on either side of a window of which accessibility is read, too.
+    crop
+        Bins within a window, at either side, that are not counted: of the rest alone are labels, signal and
+        scores read.
     """
 
     def __init__(
@@ -72,10 +97,14 @@ class WindowSampler:
         peak_fraction: float,
         seed: int,
         context_bins: int = 0,
+        crop: int = 0,
     ) -> None:
+        if 2 * crop >= bins:
+            raise ValueError(f"a crop of {crop} bins at either side leaves none of {bins}")
         self.data, self.bins, self.seed, self.context_bins = data, bins, seed, context_bins
+        self.crop, self.counted = crop, bins - 2 * crop
         self.chromosomes = list(chromosomes)
-        counts = np.array([data.bins(chrom) + bins - 1 for chrom in self.chromosomes])
+        counts = np.array([data.bins(chrom) + self.counted - 1 for chrom in self.chromosomes])
         self.ends = np.cumsum(counts)
         self.offsets = self.ends - counts
         self._index_peaks(experiments)
@@ -90,14 +119,15 @@ class WindowSampler:
                 bound = np.flatnonzero(labels[:, experiment] == BOUND)
                 found[column].append(bound + offset)
         self.peak_starts = [joined for parts in found if len(joined := np.concatenate(parts))]
-        mass = np.zeros(int(self.ends[-1]) + self.bins)
+        mass = np.zeros(int(self.ends[-1]) + self.counted)
         for starts in self.peak_starts:
             np.add.at(mass, starts, 1 / (len(starts) * len(self.peak_starts)))
-        # A start at position s (offset by bins - 1) covers the bound bins s - bins + 1 .. s, each of which
-        # sends 1 / bins of its mass here.
+        # With n counted bins, a start at position s (offset by n - 1) counts the bound bins s - n + 1 .. s, each
+        # of which sends 1 / n of its mass here.
         total = np.concatenate([[0.0], np.cumsum(mass)])
         position = np.arange(int(self.ends[-1]))
-        self.peak_density = (total[position + 1] - total[np.maximum(position + 1 - self.bins, 0)]) / self.bins
+        before = total[np.maximum(position + 1 - self.counted, 0)]
+        self.peak_density = (total[position + 1] - before) / self.counted
 
     def draw(self, step: int, count: int) -> list[Draw]:
         """The windows of a step."""
@@ -108,14 +138,14 @@ class WindowSampler:
         total = int(self.ends[-1])
         if rng.random() < self.peak_fraction:
             starts = self.peak_starts[rng.integers(len(self.peak_starts))]
-            position = int(starts[rng.integers(len(starts))] + rng.integers(self.bins))
+            position = int(starts[rng.integers(len(starts))] + rng.integers(self.counted))
         else:
             position = int(rng.integers(total))
         uniform = 1 / total
         share = self.peak_fraction
         weight = uniform / ((1 - share) * uniform + share * self.peak_density[position])
         chrom = int(np.searchsorted(self.ends, position, side="right"))
-        first = position - int(self.offsets[chrom]) - (self.bins - 1)
+        first = position - int(self.offsets[chrom]) - (self.counted - 1) - self.crop
         return Draw(self.chromosomes[chrom], first, bool(rng.integers(2)), float(weight))
 
     def batch(self, step: int, count: int, part: range | None = None) -> Batch:
@@ -131,18 +161,21 @@ class WindowSampler:
         draws = self.draw(step, count)
         if part is not None:
             draws = draws[part.start : part.stop]
-        codes, accessibility, labels = [], [], []
-        for draw in draws:
-            where = (draw.chrom, draw.first, self.bins)
-            dna = self.data.window_codes(*where)
-            signal = self.data.window_accessibility(
-                draw.chrom, draw.first - self.context_bins, self.bins + 2 * self.context_bins
-            )
-            truth = self.data.window_labels(*where)
-            if draw.flipped:
-                dna, signal, truth = reverse_complement(dna), signal[::-1], truth[::-1]
-            codes.append(dna)
-            accessibility.append(signal)
-            labels.append(truth)
+        windows = [self.read(draw) for draw in draws]
         weights = np.array([draw.weight for draw in draws], dtype=np.float32)
-        return Batch(np.stack(codes), np.stack(accessibility), np.stack(labels), weights)
+        arrays = {name: [getattr(window, name) for window in windows] for name in vars(windows[0])}
+        stacked = {name: None if found[0] is None else np.stack(found) for name, found in arrays.items()}
+        return Batch(weights=weights, **stacked)
+
+    def read(self, draw: Draw) -> Window:
+        """The arrays of a window, of the strand that was drawn."""
+        counted = (draw.chrom, draw.first + self.crop, self.counted)
+        around = (draw.chrom, draw.first - self.context_bins, self.bins + 2 * self.context_bins)
+        window = Window(
+            self.data.window_codes(draw.chrom, draw.first, self.bins),
+            self.data.window_accessibility(*around),
+            self.data.window_labels(*counted),
+            self.data.window_signal(*counted),
+            self.data.window_score(*counted),
+        )
+        return window.reverse_complement() if draw.flipped else window

@@ -13,7 +13,7 @@ from tfbind.core.metrics import average_precision, threshold_at_fdr
 from tfbind.genome.windows import tile
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
-from tfbind.model.head import FactorBatch
+from tfbind.model.factors import FactorBatch
 from tfbind.model.inference import STRETCH, embed_windows, predict_stretch
 from tfbind.training import processes
 from tfbind.training.splits import Split

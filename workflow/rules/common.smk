@@ -8,8 +8,10 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from tfbind.config import parse_config
+from tfbind.contexts.text import local_encoder
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
+from tfbind.core.pretrained import model_files
 from tfbind.core.sources import local_path
 from tfbind.downloads import download_batches
 from tfbind.inputs import factor_files
@@ -98,6 +100,22 @@ def paths_of(given):
 def files_of_factors():
     """The files with proteins, motifs, weights, structures and domains of the factors."""
     return [path.as_posix() for path in factor_files(CONFIG, TABLES)]
+
+
+def text_encoder_files():
+    """The files of the text encoder, if there is one and it is a folder on this machine."""
+    text = CONFIG.contexts.text
+    folder = None if text is None else local_encoder(text.model)
+    return [] if folder is None else [path.as_posix() for path in model_files(folder)]
+
+
+def signal_files():
+    """The experiments' signals, if a loss needs them."""
+    if "signal" not in CONFIG.training.losses.arrays:
+        return []
+    return [
+        row.signal.as_posix() for row in TABLES.experiments if row.signal is not None
+    ]
 
 
 def simulated_files():

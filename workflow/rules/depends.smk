@@ -10,7 +10,11 @@
 #   reference                                     reference
 #   accessibility                                 accessibility, of each cell type
 #   factors                                       factors
+#   contexts.text                                 contexts, train
+#   contexts.learnt, contexts.dropout             train
 #   targets                                       targets
+#   training.losses: a track or peak_score that   targets
+#     had no weight and now has one, or the reverse
 #   windows.bin                                   targets, train, embed
 #   windows.length, windows.core                  train, embed
 #   splits, model, training                       train
@@ -31,8 +35,17 @@ DEPENDS_ON = {
     "reference": ["reference"],
     "accessibility": ["accessibility"],
     "factors": ["factors"],
+    "contexts": ["contexts.text"],
     "targets": ["targets", "windows.bin"],
-    "train": ["seed", "windows", "splits", "model", "training", "prediction.fdr"],
+    "train": [
+        "seed",
+        "windows",
+        "contexts",
+        "splits",
+        "model",
+        "training",
+        "prediction.fdr",
+    ],
     "embed": [
         "windows",
         "prediction.shards",
@@ -59,6 +72,13 @@ def setting(key):
 def cells(rows, *columns):
     """Cells of a table that a step depends on; all of a row if no columns are named."""
     return [row.model_dump(mode="json", include=set(columns) or None) for row in rows]
+
+
+def measured_for_losses():
+    """What targets hold beside labels for the losses of training, and the cells that it is made from."""
+    arrays = CONFIG.training.losses.arrays
+    columns = {"signal": ["signal"], "score": ["reads"]}
+    return {name: cells(TABLES.experiments, "name", *columns[name]) for name in arrays}
 
 
 def factors_of_batch(wildcards):

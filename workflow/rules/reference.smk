@@ -41,6 +41,7 @@ rule accessibility:
 rule targets:
     input:
         paths_of(row.peaks for row in TABLES.experiments),
+        signal_files(),
         reference=rules.reference.output,
     output:
         directory(f"{RESULTS}/targets"),
@@ -52,6 +53,7 @@ rule targets:
         config=EFFECTIVE_CONFIG,
         settings=settings_of("targets"),
         experiments=cells(TABLES.experiments, "name", "factor", "cell_type"),
+        also=measured_for_losses(),
     shell:
         "tfbind targets --config {params.config:q} --reference {input.reference:q} --output {output:q}"
         " > {log:q} 2>&1"

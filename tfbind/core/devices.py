@@ -1,4 +1,4 @@
-"""Moving an embedder's model to the device that the user asked for."""
+"""Moving a pretrained network to the device that the user asked for."""
 
 from __future__ import annotations
 

@@ -1,0 +1,163 @@
+"""A context set on disk: what is known of cell types beside their accessibility, which has its own files.
+
+The folder holds
+
+    contexts.json     for each cell type, in order, its description and text vector; and what read the texts
+    text.safetensors  one tensor (dim,) for each text, by its key
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfbind.contexts.text import TextEncoder, embed_texts, load_text
+from tfbind.core.errors import InputError
+from tfbind.core.files import atomic_dir, read_json, sha256_file, sha256_json, write_json
+from tfbind.core.tensors import save_tensors
+
+_CONTEXTS, _TEXT = "contexts.json", "text.safetensors"
+
+
+def write_context_set(
+    out: str | Path, descriptions: Mapping[str, str], encoder: TextEncoder | None, cache: str | Path
+) -> None:
+    """Read the cell types' descriptions (through the cache), and write their folder, whole.
+
+    Equal input gives equal bytes. A cell type whose description is empty has no text, which is not a text of
+    zeros.
+
+    Parameters
+    ----------
+    out
+        The folder; one that is there already is replaced.
+    descriptions
+        Cell type -> what is said of it, maybe nothing.
+    encoder
+        What reads them; None: nothing does, and no cell type has a text.
+    cache
+        See `tfbind.contexts.text.embed_texts`.
+
+    Raises
+    ------
+    InputError
+        No cell types, or an encoder and nothing for it to read.
+    """
+    if not descriptions:
+        raise InputError("no cell types", mend="list at least one in cell_types.tsv")
+    texts = {name: text for name, text in descriptions.items() if text.strip()} if encoder else {}
+    if encoder and not texts:
+        raise InputError(
+            "no cell type has a description, which contexts.text would read",
+            column="description",
+            mend="describe the cell types, or set contexts.text to null",
+        )
+    keys = embed_texts(texts, encoder, cache) if encoder else {}
+    vectors = {key: load_text(cache, key) for key in sorted(set(keys.values()))}
+    about = None
+    if encoder:
+        about = {
+            "name": encoder.name,
+            "revision": encoder.revision,
+            "pooling": encoder.pooling,
+            "dim": len(next(iter(vectors.values()))),
+        }
+    entries = [
+        {"cell_type": name, "description": text, "text": keys.get(name)} for name, text in descriptions.items()
+    ]
+    with atomic_dir(out) as folder:
+        save_tensors(folder / _TEXT, vectors, about or {})
+        write_json(folder / _CONTEXTS, {"encoder": about, "cell_types": entries})
+
+
+class ContextSet:
+    """A context set on disk. Made by `ContextSet.open`.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    entries
+        What contexts.json says of each cell type: cell_type, description, text (a key, or None).
+    encoder
+        Name, revision, pooling and dim of what read the texts; None if nothing did.
+    """
+
+    def __init__(self, folder: Path, content: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.entries: list[dict[str, Any]] = content["cell_types"]
+        self.encoder: dict[str, Any] | None = content["encoder"]
+        self._texts = {entry["cell_type"]: entry["text"] for entry in self.entries}
+
+    @classmethod
+    def open(cls, folder: str | Path) -> ContextSet:
+        """Open a folder that `write_context_set` made.
+
+        Raises
+        ------
+        InputError
+            It is not there, not whole, or something else.
+        """
+        folder = Path(folder)
+        for name in (_CONTEXTS, _TEXT):
+            if not (folder / name).is_file():
+                raise InputError(
+                    "this context set is not whole", file=folder / name, mend="run `tfbind contexts` again"
+                )
+        try:
+            return cls(folder, read_json(folder / _CONTEXTS))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"this is no context set ({error})", file=folder / _CONTEXTS, mend="run `tfbind contexts` again"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def names(self) -> list[str]:
+        """The cell types, in order."""
+        return list(self._texts)
+
+    @property
+    def dim(self) -> int:
+        """Numbers a text; 0 where nothing reads them."""
+        return 0 if self.encoder is None else self.encoder["dim"]
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the folder's content."""
+        return sha256_json({name: sha256_file(self.folder / name) for name in (_CONTEXTS, _TEXT)})
+
+    def text(self, name: str) -> np.ndarray | None:
+        """A cell type's text, float32 (dim,), or None where nothing was said of it, or nothing reads it.
+
+        Raises
+        ------
+        InputError
+            There is no such cell type, or the folder is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if name not in self._texts:
+            known = ", ".join(self.names[:10]) + (" ..." if len(self) > 10 else "")
+            raise InputError(
+                f"no cell type '{name}' in this context set; it has {known}",
+                file=self.folder,
+                mend="run `tfbind contexts` again, with a table that has it",
+            )
+        key = self._texts[name]
+        if key is None:
+            return None
+        path = self.folder / _TEXT
+        try:
+            with safe_open(path, framework="numpy") as tensors:
+                return tensors.get_tensor(key).astype(np.float32)
+        except SafetensorError as error:
+            raise InputError(
+                f"{error} (cell type {name})", file=path, mend="run `tfbind contexts` again"
+            ) from error

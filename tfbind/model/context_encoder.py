@@ -1,0 +1,70 @@
+"""The cell type's side: accessibility around a bin, and what is known of the cell type as a whole."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from tfbind.model.contexts import ContextBatch
+
+# Bins on either side of a bin that the accessibility tower looks at: 4 near, and 2 x 4 of what is near them.
+ACCESSIBILITY_REACH = 12
+
+
+class AccessibilityTower(nn.Module):
+    """A(i, c): a small convolution over log accessibility around the bin; a learnt token without a track."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.near = nn.Conv1d(1, hidden, 9, padding=4)
+        self.far = nn.Conv1d(hidden, hidden, 5, padding=8, dilation=4)
+        self.out = nn.Linear(hidden, hidden)
+        self.missing = nn.Parameter(torch.zeros(hidden))
+
+    def forward(self, accessibility: Tensor, has_track: Tensor) -> Tensor:
+        """(windows, bins, cells, hidden) from accessibility (windows, bins, cells), has_track bool (cells,)."""
+        x = rearrange(torch.log1p(accessibility), "windows bins cells -> (windows cells) 1 bins")
+        x = F.gelu(self.near(x))
+        x = x + F.gelu(self.far(x))
+        x = self.out(rearrange(x, "n hidden bins -> n bins hidden"))
+        x = rearrange(x, "(windows cells) bins hidden -> windows bins cells hidden", cells=accessibility.shape[2])
+        return torch.where(has_track[:, None], x, self.missing)
+
+
+class CellTypeTower(nn.Module):
+    """u(c): what is known of a cell type as a whole, from its text embedding and its learnt embedding.
+
+    Parameters
+    ----------
+    hidden
+        Width of u.
+    text_dim
+        Width of the text embeddings; 0: none.
+    cell_types, learnt
+        Number of learnt embeddings and their width; 0: none.
+    """
+
+    def __init__(self, hidden: int, *, text_dim: int, cell_types: int, learnt: int) -> None:
+        super().__init__()
+        self.text = self.identity = None
+        if text_dim:
+            self.text = nn.Sequential(nn.LayerNorm(text_dim), nn.Linear(text_dim, hidden))
+            self.no_text = nn.Parameter(torch.zeros(hidden))
+        if learnt and cell_types:
+            self.identity = nn.Embedding(cell_types, learnt)
+            self.from_identity = nn.Linear(learnt, hidden)
+            self.no_identity = nn.Parameter(torch.zeros(hidden))
+        self.norm = nn.LayerNorm(hidden)
+
+    def forward(self, contexts: ContextBatch) -> Tensor:
+        """(cells, hidden)."""
+        parts = []
+        if self.text is not None:
+            parts.append(torch.where(contexts.has_text[:, None], self.text(contexts.text), self.no_text))
+        if self.identity is not None:
+            known = (contexts.identity >= 0)[:, None]
+            learnt = self.from_identity(self.identity(contexts.identity.clamp(min=0)))
+            parts.append(torch.where(known, learnt, self.no_identity))
+        return self.norm(sum(parts))
