@@ -379,14 +379,62 @@ class SplitSettings(Section):
 
 
 class TrunkSettings(Section):
-    """The DNA network (Enformer)."""
+    """The DNA network."""
 
+    kind: Literal["enformer", "dilated"] = Field(
+        "enformer",
+        description="`enformer`: convolutions, then attention over the window. `dilated`: a small convolutional "
+        "network (pooling convolutions, then dilated residual blocks), for short windows and little data.",
+    )
+    pretrained: str | None = Field(
+        None,
+        min_length=1,
+        description="Where weights come from: a folder of ours (`model.json`), a folder of an Enformer as "
+        "enformer-pytorch or Hugging Face stores it (`config.json`), or its name on the hub, e.g. "
+        "`EleutherAI/enformer-official-rough`, whose bins are of 128 bp. It decides the sizes; where `dropout`, "
+        "`attention_dropout` and `position_dropout` are not given, them, too. None: the trunk is new.",
+    )
+    revision: str | None = Field(
+        None, min_length=1, description="Commit, tag or branch of `pretrained` on the hub; none: its main branch."
+    )
+    gamma: Literal["tensorflow", "pytorch"] | None = Field(
+        None,
+        description="Gamma features of positions in `enformer`. `tensorflow`: as the published Enformer was "
+        "trained; `pytorch`: as enformer-pytorch computes them. None: `tensorflow` for pretrained weights, "
+        "`pytorch` for a new trunk. Weights that enformer-pytorch itself trained from nothing want `pytorch`.",
+    )
     dim: int = Field(192, description="Width of the trunk.", ge=8)
-    depth: int = Field(2, description="Transformer layers.", ge=0)
-    heads: int = Field(4, description="Attention heads.", ge=1)
-    dim_divisible_by: int = Field(32, description="Widths of the conv tower are multiples of this.", ge=1)
-    attention_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout of the attention matrix.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the trunk's feed-forward layers.")
+    depth: int = Field(2, description="Transformer layers, or dilated blocks.", ge=0)
+    heads: int = Field(4, description="Attention heads (`enformer`).", ge=1)
+    key_dim: int = Field(64, description="Width of the keys of an attention head (`enformer`).", ge=1)
+    dim_divisible_by: int = Field(
+        32, description="Widths of the conv tower are multiples of this (`enformer`).", ge=1
+    )
+    attention_dropout: float = Field(
+        0.05, ge=0, lt=1, description="Dropout of the attention matrix (`enformer`)."
+    )
+    position_dropout: float = Field(
+        0.01, ge=0, lt=1, description="Dropout of the features of positions (`enformer`)."
+    )
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="Dropout of the trunk's feed-forward layers, or dilated blocks."
+    )
+
+    @model_validator(mode="after")
+    def _keys_of_the_kind(self) -> TrunkSettings:
+        if self.kind != "enformer":
+            own = ("gamma", "heads", "key_dim", "dim_divisible_by", "attention_dropout", "position_dropout")
+            fields = type(self).model_fields
+            given = [name for name in own if getattr(self, name) != fields[name].default]
+            if given:
+                raise ValueError(f"{', '.join(given)}: only for kind enformer, not for {self.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _revision_of_something(self) -> TrunkSettings:
+        if self.revision is not None and self.pretrained is None:
+            raise ValueError("revision needs pretrained, the name on the hub that it is a revision of")
+        return self
 
 
 Normalisation = Literal["cosine", "layernorm", "rmsnorm", "none"]
@@ -540,6 +588,51 @@ class LossSettings(Section):
         return [name for name in ("binding", "track", "peak_score") if getattr(self, name)]
 
 
+class LoraSettings(Section):
+    """Low-rank adapters beside the trunk's weights."""
+
+    rank: int = Field(8, ge=1, description="Rank of an adapter.")
+    alpha: float = Field(16.0, gt=0, description="An adapter's output is scaled by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout of what goes into an adapter.")
+
+
+class FineTuningSettings(Section):
+    """Which weights of the trunk train. All else of the model always does."""
+
+    mode: Literal["all", "frozen", "norms", "last", "lora"] = Field(
+        "all",
+        description="`all`; `frozen`: none; `norms`: weights and biases of its LayerNorms; `last`: its last "
+        "blocks; `lora`: low-rank adapters of its linear layers (convolutions of width 1 in `dilated`), merged "
+        "into the weights in the end. What does not train runs as in prediction: without dropout.",
+    )
+    last: int | None = Field(
+        None, ge=1, description="Blocks (transformer or dilated) that train, from the end; for mode `last`."
+    )
+    lora: LoraSettings | None = Field(None, description="The adapters of mode `lora`; none: the defaults.")
+    batch_norm: Literal["train", "frozen"] | None = Field(
+        None,
+        description="Whether the trunk's batch normalisation takes the statistics of a step's windows and "
+        "follows them, or keeps to those that it has. None: `train` in mode `all` for a new trunk, else "
+        "`frozen`: few windows are no measure for pretrained weights.",
+    )
+
+    @property
+    def lora_settings(self) -> LoraSettings:
+        """Those given, or the defaults."""
+        return self.lora or LoraSettings()
+
+    @model_validator(mode="after")
+    def _keys_of_the_mode(self) -> FineTuningSettings:
+        if self.mode == "last" and self.last is None:
+            raise ValueError("mode last needs `last`, the number of blocks")
+        for name in ("last", "lora"):
+            if getattr(self, name) is not None and self.mode != name:
+                raise ValueError(f"{name} does nothing in mode {self.mode}: set mode to {name}, or take it out")
+        if self.batch_norm == "train" and self.mode != "all":
+            raise ValueError(f"batch_norm must be frozen in mode {self.mode}, where it does not train")
+        return self
+
+
 class TrainingSettings(Section):
     """Window-major training."""
 
@@ -571,7 +664,16 @@ class TrainingSettings(Section):
         "this, mean weight 1. 0: every bin counts alike; 1: every experiment does. Within an experiment all bins "
         "count alike, so that probabilities stay calibrated.",
     )
+    fine_tuning: FineTuningSettings = Field(FineTuningSettings(), description="Which weights of the trunk train.")
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Keep of the trunk only what goes into each of its stages (convolutions, too), and run them "
+        "again in the backward pass: less memory for a third more work, and the same result.",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate (AdamW, warm-up, cosine).")
+    trunk_learning_rate: float | None = Field(
+        None, gt=0, description="Peak learning rate of the trunk; none: the same as of all else."
+    )
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay; none on norms and biases.")
     warmup_steps: int = Field(100, ge=0, description="Steps of linear warm-up.")
     clip_norm: float = Field(1.0, gt=0, description="Gradient norm is clipped to this.")
@@ -591,7 +693,17 @@ class TrainingSettings(Section):
     min_bound_bins: int = Field(
         10, ge=1, description="An experiment with fewer bound bins in training is an error."
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the trunk in training.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="Arithmetic of the trunk in training. `fp16` scales the loss, for GPUs without bfloat16; "
+        "slow on a CPU.",
+    )
+
+    @model_validator(mode="after")
+    def _rate_of_something(self) -> TrainingSettings:
+        if self.trunk_learning_rate is not None and self.fine_tuning.mode == "frozen":
+            raise ValueError("trunk_learning_rate does nothing where fine_tuning.mode is frozen: take it out")
+        return self
 
 
 class PredictionSettings(Section):
@@ -599,7 +711,9 @@ class PredictionSettings(Section):
 
     shards: int = Field(4, description="Jobs into which the genome embedding is cut.", ge=1)
     batch_size: int = Field(16, description="Windows through the trunk at once.", ge=1)
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the trunk in prediction.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="Arithmetic of the trunk in prediction; `fp16` is slow on a CPU."
+    )
     factors: list[str] | None = Field(
         None, description="Factors to render; none: all of the table.", min_length=1
     )

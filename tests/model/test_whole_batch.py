@@ -56,16 +56,27 @@ def test_outside_a_training_it_draws_anew_each_time():
 
 
 def test_a_model_keeps_its_weights_and_their_names(make_model):
-    from tfbind.model.trunk import EnformerTrunk
+    from tfbind.model.trunk import make_trunk
 
     model = make_model()
     assert not any(isinstance(module, nn.Dropout) for module in model.modules())
-    trunk = EnformerTrunk(model.settings.trunk, model.bin)
+    trunk = make_trunk(model.settings.trunk, model.bin)
     before = trunk.state_dict()
     names = [name for name, module in trunk.named_modules() if isinstance(module, nn.BatchNorm1d)]
     after = whole_batch(trunk).state_dict()
     assert list(before) == list(after) and all(torch.equal(before[name], after[name]) for name in before)
     assert names and all(isinstance(trunk.get_submodule(name), WholeBatchNorm) for name in names)
+
+
+def test_layers_that_were_added_get_streams_of_their_own(make_model):
+    model = make_model()
+    before = {layer: layer.stream for layer in model.modules() if isinstance(layer, WindowDropout)}
+    norms = [module for module in model.modules() if isinstance(module, WholeBatchNorm)]
+    model.added = nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.2))
+    whole_batch(model)
+    assert {layer: layer.stream for layer in before} == before
+    assert [layer.stream for layer in model.added] == [max(before.values()) + 1, max(before.values()) + 2]
+    assert [module for module in model.modules() if isinstance(module, WholeBatchNorm)] == norms
 
 
 def test_every_dropout_of_a_model_has_a_stream_of_its_own(make_model):

@@ -16,19 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from tfbind.config import TrainingSettings, WindowSettings
+from tfbind.config import WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.metrics import average_precision
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
 from tfbind.model.factors import FactorBatch
 from tfbind.training.history import HISTORY_COLUMNS, write_history
-from tfbind.training.loop import (
-    Trainer,
-    draw_motif_bases,
-    learning_rate,
-    parameter_groups,
-    seeded,
-)
+from tfbind.training.loop import Trainer, draw_motif_bases, seeded
 from tfbind.training.splits import Split
 
 MOTIFS_FIRST = {"motif_loss": 0.3, "motif_pretraining_steps": 5}
@@ -289,36 +283,6 @@ def test_motif_reading_comes_before_dna_and_moves_the_encoder_alone(make_trainer
     assert all(name.startswith("head.encoder.") for name in moved)
     assert "head.encoder.motif.base.weight" in moved
     assert not trainer.optimizer.state, "the training's own optimizer remembers nothing of it"
-
-
-def test_warms_up_and_then_falls_to_a_hundredth():
-    settings = TrainingSettings(steps=101, warmup_steps=21, learning_rate=2.0)
-    rates = [learning_rate(step, settings) for step in range(101)]
-    assert rates[0] == pytest.approx(2 / 21)
-    assert np.diff(rates[:21]) == pytest.approx(2 / 21)
-    assert max(rates) == rates[20] == rates[21] == pytest.approx(2)
-    assert (np.diff(rates[21:]) < 0).all()
-    assert rates[-1] == pytest.approx(0.02)
-    assert (rates[21] + rates[-1]) / 2 == pytest.approx(np.mean(rates[21:]), rel=0.01)
-
-
-@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 5), (3, 2), (5, 0)])
-def test_short_runs_have_sensible_rates(steps, warmup):
-    settings = TrainingSettings(steps=steps, warmup_steps=warmup, learning_rate=1.0)
-    assert all(0 < learning_rate(step, settings) <= 1 for step in range(steps))
-
-
-def test_weights_decay_and_norms_and_biases_do_not(make_trainer):
-    model = make_trainer().model
-    decayed, free = parameter_groups(model, 0.3)
-    assert (decayed["weight_decay"], free["weight_decay"]) == (0.3, 0.0)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    assert len(decayed["params"]) + len(free["params"]) == len(names)
-    for parameter in decayed["params"]:
-        assert parameter.ndim > 1
-        assert not names[id(parameter)].endswith("bias")
-    for parameter in free["params"]:
-        assert parameter.ndim <= 1 or names[id(parameter)].endswith("bias")
 
 
 def test_a_step_learns_from_some_experiments_all_in_turn(make_trainer):

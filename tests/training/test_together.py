@@ -95,6 +95,16 @@ def test_several_losses_are_the_same_in_several_processes(tmp_path):
         np.testing.assert_allclose(two, alone, rtol=0, atol=1e-5, err_msg=name)
 
 
+def test_stages_run_again_and_adapters_are_the_same_in_several_processes(make_trainer, tmp_path):
+    lora = {"mode": "lora", "lora": {"rank": 2, "dropout": 0.3}}
+    settings = {"fine_tuning": lora, "gradient_checkpointing": True, "steps": 5, "motif_pretraining_steps": 0}
+    run(tmp_path, 2, settings=settings)
+    trainer = make_trainer(model=WORLD["model"], **{**WORLD["settings"], **settings})
+    trainer.run()
+    losses = [row["loss"] for row in trainer.state.history]
+    np.testing.assert_allclose(columns(tmp_path, "loss"), losses, rtol=0, atol=1e-5)
+
+
 def test_each_validation_bin_is_predicted_once_by_however_many_processes(tmp_path):
     # Weights that do not move. Else Adam moves biases before a normalisation, whose gradient is only rounding, by
     # its full rate, and the running means follow late.

@@ -12,8 +12,9 @@ from tfbind.model.factors import FactorBatch
 from tfbind.model.head import Head
 from tfbind.model.motif_scan import scan_motifs
 from tfbind.model.outputs import Outputs
+from tfbind.model.precision import autocast
 from tfbind.model.shape import ModelShape
-from tfbind.model.trunk import EnformerTrunk
+from tfbind.model.trunk import make_trunk
 from tfbind.model.whole_batch import whole_batch
 
 
@@ -73,7 +74,7 @@ class BindingModel(nn.Module):
         super().__init__()
         _require_known_cell_types(settings, shape)
         self.settings, self.shape, self.bin = settings, shape, shape.bin
-        self.trunk = EnformerTrunk(settings.trunk, shape.bin) if trunk is None else trunk
+        self.trunk = make_trunk(settings.trunk, shape.bin) if trunk is None else trunk
         width = self.trunk.width
         self.panel = None
         if settings.motif_panel and panel is not None and len(panel):
@@ -86,7 +87,7 @@ class BindingModel(nn.Module):
 
     def dna_tokens(self, codes: Tensor, *, trunk_dtype: torch.dtype = torch.float32) -> Tensor:
         """DNA tokens, float32 (windows, bins, rank), of base codes (windows, bp)."""
-        with torch.autocast(codes.device.type, torch.bfloat16, enabled=trunk_dtype == torch.bfloat16):
+        with autocast(codes.device, trunk_dtype):
             embedding = self.trunk(codes)
         parts = [embedding.float()]
         if self.panel is not None:
@@ -116,7 +117,7 @@ class BindingModel(nn.Module):
         pairs
             (factor, cell type) of each output, int64 (pairs, 2).
         trunk_dtype
-            bfloat16 runs the trunk under autocast; the head stays float32.
+            bfloat16 or float16 runs the trunk under autocast; the head stays float32.
 
         Returns
         -------

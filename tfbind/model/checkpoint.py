@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from tfbind.config import ModelSettings
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_dir, read_json, sha256_file, write_json
+from tfbind.core.files import atomic_dir, sha256_file, write_json
 from tfbind.model.binding import BindingModel
+from tfbind.model.checkpoint_files import FORMAT, read_about, read_weights
+from tfbind.model.finetuning import merged_state_dict
 from tfbind.model.shape import ModelShape
-
-FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,18 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: str | Path, model: BindingModel, about: dict[str, Any]) -> None:
-    """Write a checkpoint whole. `about` is stored beside sizes and settings."""
+    """Write a checkpoint whole. `about` is stored beside sizes and settings; LoRA is merged into the weights."""
     with atomic_dir(folder) as temporary:
-        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        weights = {name: value.detach().cpu().contiguous() for name, value in merged_state_dict(model).items()}
         save_file(weights, temporary / "model.safetensors")
         sizes = {
             "format": FORMAT,
-            "settings": model.settings.model_dump(mode="json"),
+            # The trunk's own: whole, so that its pretrained weights are never read again.
+            "settings": {
+                **model.settings.model_dump(mode="json"),
+                "trunk": model.trunk.settings.model_dump(mode="json"),
+            },
+            "trunk_source": model.trunk.source,
             "shape": asdict(model.shape),
             "sha256": sha256_file(temporary / "model.safetensors"),
         }
@@ -60,19 +65,14 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         written.
     """
     folder = Path(folder)
-    about = _read_about(folder / "model.json")
-    weights = folder / "model.safetensors"
-    found = sha256_file(weights) if weights.is_file() else "no file"
-    if found != about.get("sha256"):
-        raise InputError(
-            f"checksum differs: expected {about.get('sha256')}, got {found}", file=weights, mend="train again"
-        )
+    about = read_about(folder)
+    state = read_weights(folder, about)
     try:
         settings = ModelSettings.model_validate(about["settings"])
-        state = load_file(weights)
         shape = ModelShape(**{**about["shape"], "outputs": tuple(about["shape"]["outputs"])})
         model = BindingModel(settings, shape, panel=state.get("panel.motifs"))
         model.load_state_dict(state)
+        model.trunk.source = about.get("trunk_source")
     except (ValidationError, RuntimeError, TypeError, KeyError) as error:
         raise InputError(
             f"is a model that this version of tfbind does not know: {error}",
@@ -80,20 +80,3 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             mend="train again, or use the tfbind that wrote it",
         ) from error
     return Checkpoint(model.eval(), about, about["sha256"])
-
-
-def _read_about(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError("holds no checkpoint (model.json)", file=path.parent, mend="run `tfbind train` first")
-    try:
-        about = read_json(path)
-    except ValueError as error:
-        raise InputError(f"is no JSON ({error})", file=path, mend="train again") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        found = about.get("format") if isinstance(about, dict) else None
-        raise InputError(
-            f"is of checkpoint format {found}, this version reads {FORMAT}",
-            file=path,
-            mend="train again, or use the tfbind that wrote it",
-        )
-    return about

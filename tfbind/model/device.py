@@ -16,6 +16,7 @@ from typing import TextIO
 import torch
 
 from tfbind.core.errors import InputError
+from tfbind.model.precision import advice
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -136,6 +137,8 @@ def reported(device: torch.device, precision: str) -> Iterator[None]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     given = "" if visible is None else f" (CUDA_VISIBLE_DEVICES: {visible})"
     print(f"device: {_name(device)}{given}, precision: {precision}, torch {torch.__version__}", file=sys.stderr)
+    if told := advice(device, precision):
+        print(told, file=sys.stderr)
     yield
     print(f"peak memory: {_peak(device)}", file=sys.stderr)
 

@@ -12,6 +12,7 @@ from tfbind.genome.windows import Window
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import GenomeData, cut
 from tfbind.model.head import FactorCode
+from tfbind.model.precision import DTYPES
 
 # Bins around a stretch that the accessibility tower and the motif scan look at.
 MARGIN = 16
@@ -41,20 +42,19 @@ def embed_windows(
     batch_size
         Windows through the trunk at once.
     precision
-        `fp32` or `bf16` (autocast).
+        `fp32`, `bf16` or `fp16` (autocast).
 
     Yields
     ------
     Each window with float32 (bins of its core, rank).
     """
     device = next(model.parameters()).device
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     model.eval()
     for low in range(0, len(windows), batch_size):
         batch = windows[low : low + batch_size]
         codes = np.stack([fetch(window.chrom, window.start, window.end) for window in batch])
         with torch.inference_mode():
-            found = model.dna_tokens(torch.as_tensor(codes).to(device), trunk_dtype=dtype)
+            found = model.dna_tokens(torch.as_tensor(codes).to(device), trunk_dtype=DTYPES[precision])
         tokens = found.cpu().numpy()
         for window, found in zip(batch, tokens, strict=True):
             first = (window.core_start - window.start) // model.bin

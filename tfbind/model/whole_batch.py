@@ -102,14 +102,18 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def whole_batch(model: nn.Module) -> nn.Module:
-    """Put the layers of this module in the place of torch's; weights and their names stay as they are."""
-    stream = 0
+    """Put the layers of this module in the place of torch's; weights and their names stay as they are.
+
+    It may be called again when layers were added; those that are in place keep their streams.
+    """
+    taken = [layer.stream for layer in model.modules() if isinstance(layer, WindowDropout)]
+    stream = max(taken, default=-1) + 1
     for name, parent, child in list(_children(model)):
         if isinstance(child, nn.Dropout):
             # The dropout of the trunk's positional features: they have no axis of windows.
             setattr(parent, name, WindowDropout(child.p, stream, shared=name == "pos_dropout"))
             stream += 1
-        elif isinstance(child, nn.modules.batchnorm._BatchNorm):
+        elif isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, WholeBatchNorm):
             setattr(parent, name, _as_whole_batch_norm(child))
     return model
 
@@ -137,8 +141,11 @@ def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Module]]:
 
 def _as_whole_batch_norm(norm: nn.modules.batchnorm._BatchNorm) -> WholeBatchNorm:
     new = WholeBatchNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
-    new.load_state_dict(norm.state_dict())
-    return new
+    # The tensors themselves: others may share them, and they are where they are, perhaps nowhere (meta).
+    new.weight, new.bias = norm.weight, norm.bias
+    for name, value in norm.named_buffers():
+        setattr(new, name, value)
+    return new.train(norm.training)
 
 
 def _per_channel(values: Tensor, like: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,10 +27,13 @@ from tfbind.model.context_encoder import ACCESSIBILITY_REACH
 from tfbind.model.data import BOUND, GenomeData
 from tfbind.model.depth import depth_covariate
 from tfbind.model.factors import FactorBatch
+from tfbind.model.finetuning import fine_tune, merge_adapters
 from tfbind.model.losses import experiment_weights
+from tfbind.model.precision import loss_scaler
 from tfbind.model.whole_batch import window_keys
 from tfbind.training import processes
 from tfbind.training.objective import Objective, Reading, StepPart
+from tfbind.training.optimization import learning_rate, make_optimizer, parameter_groups, set_rates
 from tfbind.training.sampling import WindowSampler
 from tfbind.training.splits import Split
 from tfbind.training.stopping import Stopped, StopSignals
@@ -60,24 +63,8 @@ class TrainingState:
     """Of the steps since the last row of the history."""
     parts: list[list[float]] = field(default_factory=list)
     """What they are made of, where several losses count."""
-
-
-def learning_rate(step: int, settings: TrainingSettings) -> float:
-    """Linear warm-up, then a cosine from the peak to 1 % of it at the last step."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(1, settings.steps - 1 - settings.warmup_steps)
-    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices and kernels, none on norms and biases."""
-    decayed, free = [], []
-    for name, parameter in model.named_parameters():
-        # Enformer's attention has biases of four dimensions.
-        matrix = parameter.ndim > 1 and not name.endswith("bias")
-        (decayed if matrix else free).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    scaling: dict[str, float] = field(default_factory=dict)
+    """Of the loss, in float16."""
 
 
 class Trainer:
@@ -127,6 +114,8 @@ class Trainer:
         reads: Sequence[int | None] | None = None,
         signals: StopSignals | None = None,
     ) -> None:
+        fine_tune(model, settings.fine_tuning)
+        model.trunk.gradient_checkpointing = settings.gradient_checkpointing
         self.model = model.to(device)
         self.data, self.factors, self.pairs, self.split = data, factors, pairs, split
         self.settings, self.seed, self.device, self.folder = settings, seed, device, state_folder
@@ -152,9 +141,8 @@ class Trainer:
         )
         self.validator = Validator(data, split, windows, precision=settings.precision)
         self.objective = Objective(self.model, settings, len(split.experiments)).to(device)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.objective, settings.weight_decay), lr=settings.learning_rate
-        )
+        self.optimizer = make_optimizer(self.objective, model.trunk, settings)
+        self.scaler = loss_scaler(device, settings.precision)
         # Several losses are told apart in the history.
         self.counted = settings.losses.counted if len(settings.losses.counted) > 1 else []
         self.accelerator = _accelerator(device)
@@ -188,6 +176,7 @@ class Trainer:
                     self._validate()
                     self._save()
         self.model.load_state_dict(self.best_weights)
+        merge_adapters(self.model)
         self.model.eval()
 
     def _finished(self) -> bool:
@@ -237,9 +226,7 @@ class Trainer:
 
     def _step(self, step: int) -> float:
         self.wrapped.train()
-        rate = learning_rate(step, self.settings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rates(self.optimizer, step, self.settings)
         reading = self._draw_reading(step, 2) if self.settings.motif_loss else None
         return self._update(self.optimizer, self._own_windows(step), step, reading)
 
@@ -292,8 +279,10 @@ class Trainer:
                 key="training.learning_rate",
                 mend="lower training.learning_rate or training.clip_norm, or raise training.warmup_steps",
             )
+        self.scaler.unscale_(optimizer)
         self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.clip_norm)
-        optimizer.step()
+        self.scaler.step(optimizer)
+        self.scaler.update()
         self.stop_signal = stop
         return read if windows is None else found
 
@@ -310,7 +299,7 @@ class Trainer:
         # DDP takes the mean over processes. The windows' losses of all processes add up; the reading is the same
         # in all.
         weight = 1.0 if windows is None else self.settings.motif_loss
-        self.accelerator.backward(found * processes.count() + weight * read)
+        self.accelerator.backward(self.scaler.scale(found * processes.count() + weight * read))
         return float(found.detach()), float(read.detach()), made_of.tolist()
 
     def _agreed(self, losses: Tensor) -> tuple[list[float], int]:
@@ -390,6 +379,7 @@ class Trainer:
                 "settings": self.settings.model_dump(mode="json"),
                 "windows": self.windows.model_dump(mode="json"),
                 "model": self.model.settings.model_dump(mode="json"),
+                "trunk": [self.model.trunk.settings.model_dump(mode="json"), self.model.trunk.source],
                 "seed": self.seed,
                 "pairs": self.pairs.tolist(),
                 "split": vars(self.split),
@@ -428,6 +418,7 @@ class Trainer:
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        self.state.scaling = self.scaler.state_dict()
         about = json.dumps({"signature": self.signature, **vars(self.state)}, sort_keys=True)
         # One file, renamed when whole: a kill leaves the former state or this one, never none.
         with atomic_path(self.folder / STATE) as temporary:
@@ -444,6 +435,7 @@ class Trainer:
         if found is None:
             return False
         self.state, tensors = found
+        self.scaler.load_state_dict(self.state.scaling)
         self.model.load_state_dict(_part(tensors, "model/"))
         self.best_weights = _part(tensors, "best/")
         if self.objective.depth is not None:

@@ -14,6 +14,7 @@ from tfbind.model.depth import DepthEffect
 from tfbind.model.factor_encoder import motif_reading_loss
 from tfbind.model.factors import FactorBatch
 from tfbind.model.outputs import Measured, total_loss
+from tfbind.model.precision import DTYPES
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Objective(nn.Module):
     def __init__(self, model: BindingModel, settings: TrainingSettings, experiments: int) -> None:
         super().__init__()
         self.model, self.batch_size, self.experiments = model, settings.batch_size, experiments
-        self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+        self.dtype = DTYPES[settings.precision]
         self.losses, self.crop = settings.losses, settings.crop
         self.depth = DepthEffect() if settings.losses.peak_score else None
 
