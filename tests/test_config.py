@@ -111,7 +111,7 @@ def test_missing_keys_are_named(section, key):
         ({"training__learning_rate": 0}, ["must be more than 0, not 0"]),
         ({"training__learning_rate": float("nan")}, ["must be finite, not nan"]),
         ({"training__precision": "fp8"}, ["must be one of fp32, bf16, fp16, not 'fp8'"]),
-        ({"factors__embedder": "esm"}, ["must be one of physicochemical, esm2", "did you mean 'esm2'?"]),
+        ({"factors__embedder": "esm"}, ["must be one of physicochemical, esm2, esm1b", "did you mean 'esm2'?"]),
         ({"windows": None}, ["'windows'", "expected keys below it (bin, length, core), got nothing"]),
         ({"windows": 64}, ["'windows'", "expected keys below it (bin, length, core), got 64"]),
         ({"splits__test_chromosomes": "chr3"}, ["'splits.test_chromosomes'", "expected a list", "brackets"]),

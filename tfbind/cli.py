@@ -120,8 +120,8 @@ def check(configs: tuple[Path, ...]) -> None:
     Proteins and motifs are read, too, if their files are there; genome, peaks and accessibility are looked for,
     and read by the steps that need them.
     """
-    from tfbind.inputs import factor_inputs, source_file
-    from tfbind.tables import accessions_to_fetch, check_files, sources
+    from tfbind.inputs import check_factors, source_file
+    from tfbind.tables import accessions_to_fetch, check_files, factor_sources, sources
 
     config, dataset = _read(configs)
     check_files(dataset, config)
@@ -130,10 +130,9 @@ def check(configs: tuple[Path, ...]) -> None:
     for source in found:
         if not source.is_url and source.local_path.is_file():
             source_file(source)
-    of_factors = [*config.factors.proteins, *config.factors.motifs]
     made_by_run = config.simulation is not None or fetched
-    if not made_by_run and all(source.local_path.is_file() for source in of_factors):
-        factor_inputs(config, dataset)
+    there = all(source.local_path.is_file() for source in factor_sources(config, dataset))
+    check_factors(config, dataset, proteins=there and not made_by_run)
     click.echo(
         f"{config.name}: {len(dataset.factors)} factors, {len(dataset.cell_types)} cell types, "
         f"{len(dataset.experiments)} experiments, {len(found) + len(fetched)} sources "
@@ -237,30 +236,39 @@ def accessibility(configs: tuple[Path, ...], cell_type: str, reference: Path, ou
 @main.command()
 @config_option
 @output_option("Folder to make.")
-def factors(configs: tuple[Path, ...], output: Path) -> None:
-    """Embed the factors' proteins, and look up their motifs."""
-    from tfbind.factors.embeddings import make_embedder
+@gpus_option
+def factors(configs: tuple[Path, ...], output: Path, gpus: int) -> None:
+    """Embed the factors' proteins, and look up their motifs and structures."""
     from tfbind.factors.factorset import write_factor_set
-    from tfbind.inputs import factor_inputs
+    from tfbind.inputs import factor_embedder, factor_inputs, factor_region, factor_structure
 
     config, dataset = _read(configs)
-    kind = config.factors.embedder
-    settings = config.factors.esm2.model_dump() if kind == "esm2" else {}
-    embedder = make_embedder(kind, **settings)
-    write_factor_set(output, factor_inputs(config, dataset), embedder, PROTEIN_CACHE)
+    # Scales and arrays from files need no device, not even that it is looked for.
+    device = str(_device(config, gpus)) if config.factors.runs_a_model else "cpu"
+    write_factor_set(
+        output,
+        factor_inputs(config, dataset),
+        factor_embedder(config, device),
+        PROTEIN_CACHE,
+        structure=factor_structure(config),
+        region=factor_region(config),
+    )
 
 
 @main.command()
 @config_option
 @output_option("Folder to make.")
-def contexts(configs: tuple[Path, ...], output: Path) -> None:
+@gpus_option
+def contexts(configs: tuple[Path, ...], output: Path, gpus: int) -> None:
     """Read the descriptions of the cell types, by the text encoder of the configuration, if it names one."""
     from tfbind.contexts.contextset import write_context_set
     from tfbind.contexts.text import TextEncoder
 
     config, dataset = _read(configs)
     settings = config.contexts.text
-    encoder = None if settings is None else TextEncoder(**settings.model_dump())
+    encoder = None
+    if settings is not None:
+        encoder = TextEncoder(**settings.model_dump(), device=str(_device(config, gpus)))
     write_context_set(output, {row.cell_type: row.description for row in dataset.cell_types}, encoder, TEXT_CACHE)
 
 

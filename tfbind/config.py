@@ -82,7 +82,9 @@ SourceField = Annotated[Source, BeforeValidator(_as_source, json_schema_input_ty
 class Tables(Section):
     """The three tables that describe a data set."""
 
-    factors: Path = Field(description="TSV of factors: factor, uniprot, sequence, sequence_sha256, motif.")
+    factors: Path = Field(
+        description="TSV of factors: factor, uniprot, sequence, sequence_sha256, motif, structure, sha256."
+    )
     cell_types: Path = Field(
         description="TSV of cell types: cell_type, description, accessibility, sha256, aliases."
     )
@@ -129,17 +131,107 @@ class AccessibilitySettings(Section):
     resolution: int = Field(10, description="Resolution of the accessibility bigWig, bp.", ge=1)
 
 
-class Esm2Settings(Section):
-    """The ESM-2 protein language model."""
+class PieceSettings(Section):
+    """How proteins go through a language model."""
+
+    layer: int | None = Field(None, description="Layer whose representation is used; none: the last.", ge=0)
+    max_length: int = Field(
+        1022,
+        ge=2,
+        description="Residues that go through the model as one piece; longer proteins are embedded in "
+        "overlapping pieces and blended.",
+    )
+    overlap: int = Field(256, ge=0, description="Residues that neighbouring pieces share at least.")
+    tokens_per_batch: int = Field(4096, description="Residues embedded at once.", ge=16)
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> PieceSettings:
+        if self.overlap >= self.max_length:
+            raise ValueError(f"overlap ({self.overlap}) must be less than max_length ({self.max_length})")
+        return self
+
+
+class Esm2Settings(PieceSettings):
+    """The ESM-2 protein language model (Lin et al. 2023), by fair-esm."""
 
     model: str = Field("esm2_t33_650M_UR50D", description="Name of the model, for the hub.")
     checkpoint: Path | None = Field(
         None,
         description="Local checkpoint (`esm2*.pt`, its `-contact-regression.pt` beside it); none: the hub.",
     )
-    layer: int | None = Field(None, description="Layer whose representation is used; none: the last.")
-    tokens_per_batch: int = Field(4096, description="Residues embedded at once.", ge=16)
-    device: str = Field("cpu", description="Device that embeds, e.g. `cpu` or `cuda`.")
+    finetuned: Path | None = Field(
+        None,
+        description="Fine-tuned weights, such as ESM-DBP's, that take the place of the model's own: a state dict "
+        "written by `torch.save`. The model that they were tuned from is told by `model` (of which nothing is "
+        "fetched then) or `checkpoint`.",
+    )
+
+
+class Esm1bSettings(PieceSettings):
+    """The ESM-1b protein language model (Rives et al. 2021), by fair-esm; it takes at most 1022 residues."""
+
+    model: str = Field("esm1b_t33_650M_UR50S", description="Name of the model, for the hub.")
+    checkpoint: Path | None = Field(
+        None,
+        description="Local checkpoint (`esm1b*.pt`, its `-contact-regression.pt` beside it); none: the hub.",
+    )
+
+
+class HuggingFaceSettings(PieceSettings):
+    """Any protein encoder of Hugging Face transformers whose tokens are residues, such as ProtT5 or ProtBert."""
+
+    model: str = Field("Rostlab/prot_t5_xl_half_uniref50-enc", description="Name of the model on the hub.")
+    revision: str = Field(
+        "main",
+        description="Branch, tag or commit on the hub. Embeddings are kept under the commit that it stands for; "
+        "give the commit itself to be sure that it stays the same.",
+    )
+    folder: Path | None = Field(
+        None,
+        description="Local folder of model and tokenizer, as `save_pretrained` writes them; none: the hub.",
+    )
+
+
+class AlphaFoldSettings(Section):
+    """Single representations of AlphaFold2 that were computed before."""
+
+    folder: Path | None = Field(
+        None,
+        description="Folder with an array for each protein, one row a residue: `ACCESSION.npy`, or `.npz` or "
+        "`.safetensors` with the array `single`.",
+    )
+    version: str = Field(
+        "single",
+        description="What made the arrays, in your words; a model trained with one version serves no other.",
+        min_length=1,
+    )
+
+
+class StructureSettings(Section):
+    """Features of the proteins' structures, as further columns of the residues' vectors.
+
+    For each residue: whether its structure is known, the model's confidence (pLDDT), the backbone's angles (sine
+    and cosine of phi, psi, omega), burial (CA atoms within 10 angstrom) and, where the structure has DNA, whether
+    it is near it.
+    """
+
+    folder: Path | None = Field(
+        None,
+        description="Folder of structures by accession: `ACCESSION.cif` or, as the AlphaFold Database calls "
+        "them, `AF-ACCESSION-F1-model_v4.cif`; .cif or .pdb, plain or .gz. The table's column `structure` goes "
+        "before it.",
+    )
+    model_version: int = Field(4, description="The `v4` in the AlphaFold Database's file names.", ge=1)
+    dna_distance: float = Field(
+        5.0,
+        gt=0,
+        description="A residue is near DNA if an atom of it is within this distance of one of the DNA, angstrom.",
+    )
+    required: bool = Field(
+        True,
+        description="Whether a protein without a structure, or with that of a part of it only, is an error; "
+        "otherwise its features are 0, and say so.",
+    )
 
 
 class FactorSettings(Section):
@@ -151,15 +243,54 @@ class FactorSettings(Section):
         "empty, each accession is fetched from UniProt, and its sequence checked against the table's "
         "`sequence_sha256`.",
     )
-    embedder: Literal["physicochemical", "esm2"] = Field(
+    embedder: Literal["physicochemical", "esm2", "esm1b", "huggingface", "alphafold"] = Field(
         "physicochemical",
-        description="How residues become vectors: published physicochemical scales (no weights), or ESM-2.",
+        description="How residues become vectors: published physicochemical scales (no weights), the language "
+        "model ESM-2 or ESM-1b, any encoder of Hugging Face, or AlphaFold2's single representations from files. "
+        "Language models run on the `device` at the top.",
     )
     esm2: Esm2Settings = Field(Esm2Settings(), description="Settings of the `esm2` embedder.")
+    esm1b: Esm1bSettings = Field(Esm1bSettings(), description="Settings of the `esm1b` embedder.")
+    huggingface: HuggingFaceSettings = Field(
+        HuggingFaceSettings(), description="Settings of the `huggingface` embedder."
+    )
+    alphafold: AlphaFoldSettings = Field(AlphaFoldSettings(), description="Settings of the `alphafold` embedder.")
+    structure: StructureSettings | None = Field(
+        None, description="If given, features of the proteins' structures are added."
+    )
+    region: Literal["whole", "domain", "domain_with_flank"] = Field(
+        "whole",
+        description="The residues that the model sees: all, those of the DNA-binding domains, or those and "
+        "`flank` on either side. Proteins are embedded whole, and cut afterwards.",
+    )
+    flank: int = Field(
+        15, ge=0, description="Residues on either side of each domain, with `region: domain_with_flank`."
+    )
+    domains: SourceField | None = Field(
+        None,
+        description="TSV of DNA-binding domains, such as an extract of Pfam: accession, start, end (from 1, the "
+        "end included) and, if wanted, name. Needed where `region` is not `whole`.",
+    )
+    without_domain: Literal["error", "whole"] = Field(
+        "error", description="What a protein without a domain in that table is: an error, or kept whole."
+    )
     motifs: list[SourceField] = Field(
         [], description="MEME files in which the table's motifs are looked up before JASPAR."
     )
     jaspar: str = Field("JASPAR2024", description="JASPAR release for motif ids such as MA0363.3.")
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> FactorSettings:
+        if self.embedder == "alphafold" and self.alphafold.folder is None:
+            raise ValueError("embedder `alphafold` needs its arrays: give alphafold.folder")
+        if self.region != "whole" and self.domains is None:
+            raise ValueError(f"region `{self.region}` needs the domains: give `domains`")
+        return self
+
+    @property
+    def runs_a_model(self) -> bool:
+        """Whether residues are embedded by a network, on a device."""
+        return self.embedder not in ("physicochemical", "alphafold")
 
 
 class TextSettings(Section):
@@ -182,7 +313,6 @@ class TextSettings(Section):
         "for the whole (`cls`).",
     )
     tokens_per_batch: int = Field(4096, description="Tokens embedded at once.", ge=16)
-    device: str = Field("cpu", description="Device that embeds, e.g. `cpu` or `cuda`.")
 
 
 class ContextDropout(Section):
@@ -202,7 +332,9 @@ class ContextSettings(Section):
     """What is known of the cell types, beside their accessibility."""
 
     text: TextSettings | None = Field(
-        None, description="The network that reads their descriptions (table of cell types); none: not read."
+        None,
+        description="The network that reads their descriptions (table of cell types), on the `device` at the "
+        "top; none: not read.",
     )
     learnt: int = Field(
         0, ge=0, description="Width of an embedding that is learnt for each cell type trained on; 0: none is."
@@ -626,8 +758,9 @@ class Config(Section):
     seed: int = Field(0, description="Seed of everything random.", ge=0)
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
-        description="Where the model runs. `auto`: on a GPU if there is one, and else on the CPU; a job that was "
-        "given a GPU and sees none fails. `cpu`: on the CPU, even where there are GPUs.",
+        description="Where the model runs, and a protein language model. `auto`: on a GPU if there is one, and "
+        "else on the CPU; a job that was given a GPU and sees none fails. `cpu`: on the CPU, even where there "
+        "are GPUs.",
     )
     mirror: str | None = Field(
         None,

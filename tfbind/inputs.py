@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,16 @@ import numpy as np
 from tfbind.config import Config, Source
 from tfbind.core.errors import InputError
 from tfbind.core.files import sha256_file
+from tfbind.core.optional import load_optional
 from tfbind.core.sources import local_path, uniprot_url
+from tfbind.factors.alphafold import ENDINGS
+from tfbind.factors.embeddings import AnyEmbedder, ByAccession, make_embedder
 from tfbind.factors.factorset import FactorInput
 from tfbind.factors.motifs import Motif, read_meme, resolve_motif
 from tfbind.factors.proteins import read_proteins, sequence_sha256
-from tfbind.tables import DataSet, FactorRow, accessions_to_fetch
+from tfbind.factors.regions import Region, read_domains
+from tfbind.factors.structure import StructureFeatures, structure_names
+from tfbind.tables import DataSet, FactorRow, accessions_to_fetch, embedder_files, factor_sources
 
 
 def source_file(source: Source, **where: Any) -> Path:
@@ -49,7 +54,7 @@ def source_file(source: Source, **where: Any) -> Path:
 
 
 def factor_inputs(config: Config, dataset: DataSet) -> list[FactorInput]:
-    """Protein and motif of each factor of the table.
+    """Proteins, motif and structures of each factor of the table.
 
     Raises
     ------
@@ -62,32 +67,143 @@ def factor_inputs(config: Config, dataset: DataSet) -> list[FactorInput]:
     known = {accession: protein.sequence for accession, protein in proteins.items()}
     meme = _motifs(config)
     return [
-        FactorInput(row.factor, row.uniprot, _sequence(row, known, config), _motif(row, meme, config))
+        FactorInput(
+            row.factor,
+            row.uniprot,
+            _sequence(row, known, config),
+            _motif(row, meme, config),
+            _structures(row, config),
+        )
         for row in dataset.factors
     ]
 
 
+def factor_embedder(config: Config, device: str = "cpu") -> AnyEmbedder:
+    """The embedder of a configuration; no weights are loaded yet.
+
+    Raises
+    ------
+    InputError
+        Its files are not there, or its settings make no sense.
+    """
+    kind = config.factors.embedder
+    settings = {} if kind == "physicochemical" else getattr(config.factors, kind).model_dump()
+    if config.factors.runs_a_model:
+        settings["device"] = device
+    return make_embedder(kind, **settings)
+
+
+def factor_region(config: Config) -> Region:
+    """Which residues of proteins are kept.
+
+    Raises
+    ------
+    InputError
+        The table of domains is not there, or damaged.
+    """
+    settings = config.factors
+    if settings.region == "whole" or settings.domains is None:
+        return Region()
+    domains = read_domains(source_file(settings.domains, key="factors.domains"))
+    return Region(settings.region, settings.flank, domains, settings.without_domain)
+
+
+def factor_structure(config: Config) -> StructureFeatures | None:
+    """Where structures are and how their features are made; None where they are not wanted.
+
+    Raises
+    ------
+    InputError
+        biotite, which reads them, is not installed.
+    """
+    settings = config.factors.structure
+    if settings is None:
+        return None
+    load_optional("biotite.structure", package="biotite", key="factors.structure")
+    return StructureFeatures(**settings.model_dump())
+
+
+def factor_files(config: Config, dataset: DataSet) -> list[Path]:
+    """All files that `tfbind factors` reads, each once: those of folders only as far as they are there."""
+    settings = config.factors
+    found = [source.local_path for source in factor_sources(config, dataset)]
+    found += [local_path(uniprot_url(accession)) for accession in accessions_to_fetch(config, dataset)]
+    found += [path for _, path in embedder_files(config)]
+    names = [name for row in dataset.factors for name in row.protein_names]
+    if settings.embedder == "alphafold" and settings.alphafold.folder is not None:
+        found += _there(settings.alphafold.folder, [f"{name}{ending}" for name in names for ending in ENDINGS])
+    if settings.structure is not None and settings.structure.folder is not None:
+        version = settings.structure.model_version
+        structures = [each for name in names for each in structure_names(name, version)]
+        found += _there(settings.structure.folder, structures)
+    return list(dict.fromkeys(found))
+
+
+def check_factors(config: Config, dataset: DataSet, *, proteins: bool = True) -> None:
+    """Check what `tfbind factors` reads, but for the weights and the structures' content.
+
+    Parameters
+    ----------
+    proteins
+        Whether the files of proteins, motifs, domains and structures are there already, to be checked, too.
+
+    Raises
+    ------
+    InputError
+        As `factor_inputs`, `factor_embedder`, `factor_region` and `factor_structure`; also a protein without
+        its array, its domain or its structure.
+    """
+    embedder, structure = factor_embedder(config), factor_structure(config)
+    if not proteins:
+        return
+    region = factor_region(config)
+    for factor in factor_inputs(config, dataset):
+        for number, protein in enumerate(factor.proteins):
+            region.spans(protein)
+            if isinstance(embedder, ByAccession):
+                embedder.given(protein)
+            if structure is not None:
+                structure.path(protein, factor.structure_of(number))
+
+
+def _there(folder: Path, names: Sequence[str]) -> list[Path]:
+    return [path for name in names if (path := folder / name).is_file()]
+
+
+def _structures(row: FactorRow, config: Config) -> tuple[Path, ...]:
+    if config.factors.structure is None:
+        return ()
+    where = {"file": config.tables.factors, "row": row.row, "column": "structure"}
+    return tuple(source_file(source, **where) for source in row.structure)
+
+
 def _sequence(row: FactorRow, known: Mapping[str, str], config: Config) -> str | None:
-    """A factor's protein: from the table, or by its accession; None where only its motif is given."""
+    """A factor's proteins: from the table, or by their accessions; None where only its motif is given."""
     where: dict[str, Any] = {"file": config.tables.factors, "row": row.row}
-    sequence = row.sequence if row.sequence is not None else known.get(row.uniprot or row.factor)
-    if sequence is None and row.uniprot is not None:
-        raise InputError(
-            f"the protein {row.uniprot} of {row.factor} is in no FASTA",
-            **where,
-            column="uniprot",
-            mend="add it to a FASTA of factors.proteins, or correct the accession",
-        )
-    if row.sequence_sha256 is not None and sequence is not None:
-        found = sequence_sha256(sequence)
-        if found != row.sequence_sha256:
+    if row.sequence is not None:
+        return row.sequence
+    if row.uniprot is None and row.factor not in known:
+        return None
+    sequences = []
+    for accession in row.accessions or (row.factor,):
+        # An isoform is the one whose accession is given, and never another of its gene.
+        if accession not in known:
             raise InputError(
-                f"the sequence of {row.factor} has sha256 {found}, expected {row.sequence_sha256}",
+                f"the protein {accession} of {row.factor} is in no FASTA",
                 **where,
-                column="sequence_sha256",
-                mend="the protein was revised: look at it, then take its new checksum into the table",
+                column="uniprot",
+                mend="add it to a FASTA of factors.proteins, or correct the accession",
             )
-    return sequence
+        sequences.append(known[accession])
+    found = ";".join(map(sequence_sha256, sequences))
+    if row.sequence_sha256 not in (None, found):
+        raise InputError(
+            f"the sequence of {row.factor} has sha256 {found}, expected {row.sequence_sha256}",
+            **where,
+            column="sequence_sha256",
+            mend="the protein was revised: look at it, then take its new checksum into the table",
+        )
+    return ";".join(sequences)
 
 
 def _motifs(config: Config) -> dict[str, Motif]:

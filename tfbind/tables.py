@@ -12,15 +12,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
-from tfbind.config import Config, Section, Sha256, Source
+from tfbind.config import Config, Section, Source
 from tfbind.contexts.text import TextEncoder
 from tfbind.core.errors import InputError
+from tfbind.core.pretrained import model_files
 from tfbind.core.sources import is_url
-from tfbind.factors.proteins import check_sequence, sequence_sha256
+from tfbind.factors.proteins import check_sequence, listed, protein_names, sequence_sha256
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 _NAME_RULE = "a letter or digit, and then letters, digits, '.', '_', '+', '-': it becomes a file's name"
@@ -38,6 +39,21 @@ def _no_url(value: Any) -> Any:
     if isinstance(value, str) and is_url(value):
         raise ValueError("is a URL, and must be a file on this machine")
     return value
+
+
+def _sha256_each(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not all(re.fullmatch(r"[0-9a-f]{64}", item) for item in listed(value)):
+        raise ValueError("a sha256 is 64 lower-case hexadecimal digits")
+    return ";".join(listed(value))
+
+
+Checksums = Annotated[
+    str | None,
+    AfterValidator(_sha256_each),
+    Field(json_schema_extra={"pattern": r"^[0-9a-f]{64}( *; *[0-9a-f]{64})*$"}),
+]
 
 
 def _whole_number(value: Any) -> Any:
@@ -63,19 +79,40 @@ class FactorRow(TableRow):
     factor: Name = Field(description="Name of the factor, such as its gene symbol; unique.")
     uniprot: str | None = Field(
         None,
-        description="UniProt accession of its protein, such as `P21538`; with protein FASTA files of your "
-        "own (`factors.proteins`), the accession in their headers.",
+        description="UniProt accession of its protein, such as `P21538`, or `P21538-2` for an isoform; with "
+        "protein FASTA files of your own (`factors.proteins`), the accession in their headers. A complex lists "
+        "those of its proteins, separated by `;`.",
     )
-    sequence: str | None = Field(None, description="Protein sequence, in one-letter amino acids.")
-    sequence_sha256: Sha256 = Field(
+    sequence: str | None = Field(
+        None,
+        description="Protein sequence, in one-letter amino acids; of a complex, all of them, separated by `;`.",
+    )
+    sequence_sha256: Checksums = Field(
         None,
         description="SHA-256 of the protein sequence (upper case, without line breaks): what is read or "
-        "fetched must have it.",
+        "fetched must have it. Of a complex, one for each protein, separated by `;`.",
     )
     motif: str | None = Field(
         None,
         description="Id of its motif in the MEME files (`factors.motifs`) or in JASPAR, such as `MA0363.3`.",
     )
+    structure: tuple[Source, ...] = Field(
+        (),
+        description="Its protein's structure, read with `factors.structure`: mmCIF or PDB, a path or URL, such "
+        "as the AlphaFold Database's. Of a complex, one that has all proteins, or one for each, separated by `;` "
+        "(and so their `sha256`). Empty: the one in `factors.structure.folder`.",
+    )
+
+    @property
+    def accessions(self) -> tuple[str, ...]:
+        """The accessions of its proteins, in order."""
+        return listed(self.uniprot) if self.uniprot is not None else ()
+
+    @property
+    def protein_names(self) -> tuple[str, ...]:
+        """What its proteins are looked up by, in folders and tables; see `tfbind.factors.proteins`."""
+        count = len(listed(self.sequence)) if self.sequence is not None else 1
+        return protein_names(self.factor, self.uniprot, count)
 
 
 class CellTypeRow(TableRow):
@@ -149,7 +186,8 @@ def columns(model: type[TableRow]) -> list[Column]:
         found.append(_column(name, required, description, properties[name].get("pattern")))
         if _is_source(model, name):
             text = f"SHA-256 of the file in `{name}`; required if that is a URL, verified if given."
-            found.append(_column("sha256", False, text, "^[0-9a-f]{64}$"))
+            several = "( *; *([0-9a-f]{64})?)*" if _is_list_of_sources(model, name) else ""
+            found.append(_column("sha256", False, text, f"^[0-9a-f]{{64}}{several}$"))
     return found
 
 
@@ -179,6 +217,10 @@ def table_schema(model: type[TableRow]) -> dict[str, Any]:
 def _is_source(model: type[TableRow], name: str) -> bool:
     annotation = model.model_fields[name].annotation
     return annotation is Source or Source in getattr(annotation, "__args__", ())
+
+
+def _is_list_of_sources(model: type[TableRow], name: str) -> bool:
+    return get_origin(model.model_fields[name].annotation) is tuple and _is_source(model, name)
 
 
 # --- reading -----------------------------------------------------------------------------------------------
@@ -374,7 +416,9 @@ def _row(path: Path, number: int, cells: Mapping[str, str], model: type[RowModel
     values: dict[str, Any] = {name: cell for name, cell in cells.items() if cell}
     sha256 = values.pop("sha256", None)
     for name in model.model_fields:
-        if _is_source(model, name) and name in values:
+        if _is_list_of_sources(model, name) and name in values:
+            values[name] = _sources_of(path, number, name, values[name], sha256)
+        elif _is_source(model, name) and name in values:
             values[name] = {"source": values[name], "sha256": sha256}
         elif _is_source(model, name) and sha256 is not None:
             raise InputError(
@@ -386,6 +430,27 @@ def _row(path: Path, number: int, cells: Mapping[str, str], model: type[RowModel
         return model(row=number, **values)
     except ValidationError as error:
         raise _cell_error(path, number, error, model) from None
+
+
+def _sources_of(path: Path, row: int, column: str, cell: str, sha256: str | None) -> tuple[dict[str, Any], ...]:
+    """Several sources of a cell, and their checksums of the cell beside."""
+    files = listed(cell)
+    checksums = listed(sha256) if sha256 is not None else ("",) * len(files)
+    if not all(files):
+        raise InputError(
+            "names a file that has no name", file=path, row=row, column=column, mend="take the spare `;` out"
+        )
+    if len(checksums) != len(files):
+        raise InputError(
+            f"has {len(checksums)} checksums for {len(files)} files in '{column}'",
+            file=path,
+            row=row,
+            column="sha256",
+            mend="list one for each file, in their order, separated by `;`; it may be left empty for a path",
+        )
+    return tuple(
+        {"source": file, "sha256": checksum or None} for file, checksum in zip(files, checksums, strict=True)
+    )
 
 
 def _cell_error(path: Path, row: int, error: ValidationError, model: type[TableRow]) -> InputError:
@@ -435,20 +500,22 @@ def _checked_factor(path: Path, row: FactorRow, at_uniprot: bool) -> FactorRow:
             **where,
             mend="fill in `uniprot`, `sequence` or `motif`",
         )
-    if row.uniprot is not None and at_uniprot and not re.fullmatch(_UNIPROT, row.uniprot):
-        raise InputError(
-            f"'{row.uniprot}' is no UniProt accession",
-            **where,
-            column="uniprot",
-            mend="give one such as P21538; for proteins of your own, set `factors.proteins` to their FASTA",
-        )
+    for accession in row.accessions:
+        if not accession or (at_uniprot and not re.fullmatch(_UNIPROT, accession)):
+            raise InputError(
+                f"'{accession}' is no UniProt accession",
+                **where,
+                column="uniprot",
+                mend="give one such as P21538; for proteins of your own, set `factors.proteins` to their FASTA",
+            )
+    _check_counts(row, where)
     if row.sequence is None:
         return row
     try:
-        sequence = check_sequence(row.sequence, name=row.factor)
+        sequences = [check_sequence(sequence, name=row.factor) for sequence in listed(row.sequence)]
     except InputError as error:
         raise InputError(error.problem, **where, column="sequence", mend=error.mend) from None
-    got = sequence_sha256(sequence)
+    got = ";".join(map(sequence_sha256, sequences))
     if row.sequence_sha256 not in (None, got):
         raise InputError(
             f"expected the sequence with sha256 {row.sequence_sha256}, got {got}",
@@ -456,7 +523,28 @@ def _checked_factor(path: Path, row: FactorRow, at_uniprot: bool) -> FactorRow:
             column="sequence",
             mend="correct the sequence, or its sequence_sha256",
         )
-    return row.model_copy(update={"sequence": sequence})
+    return row.model_copy(update={"sequence": ";".join(sequences)})
+
+
+def _check_counts(row: FactorRow, where: Mapping[str, Any]) -> None:
+    """What lists the proteins of a complex lists as many of them."""
+    counts = {
+        "uniprot": len(row.accessions),
+        "sequence": len(listed(row.sequence)) if row.sequence is not None else 0,
+        "sequence_sha256": len(listed(row.sequence_sha256)) if row.sequence_sha256 is not None else 0,
+        # One structure may hold the whole complex.
+        "structure": len(row.structure) if len(row.structure) > 1 else 0,
+    }
+    given = {column: count for column, count in counts.items() if count}
+    (first, proteins), *others = given.items() if given else [("", 0)]
+    for column, count in others:
+        if count != proteins:
+            raise InputError(
+                f"lists {count}, and '{first}' {proteins} of factor {row.factor}",
+                **where,
+                column=column,
+                mend="list one for each protein of the complex, in one order, separated by `;`",
+            )
 
 
 def _defined(path: Path, row: TableRow, column: str, name: str, known: Mapping[str, str]) -> None:
@@ -538,7 +626,7 @@ def accessions_to_fetch(config: Config, dataset: DataSet) -> list[str]:
     """UniProt accessions whose sequences neither the table nor a FASTA of the configuration gives, sorted."""
     if config.factors.proteins:
         return []
-    return sorted({row.uniprot for row in dataset.factors if row.uniprot and row.sequence is None})
+    return sorted({each for row in dataset.factors if row.sequence is None for each in row.accessions})
 
 
 def factors_to_render(config: Config, dataset: DataSet) -> list[str]:
@@ -561,14 +649,51 @@ def check_files(dataset: DataSet, config: Config) -> None:
     for row in dataset.experiments:
         if row.signal is not None:
             _there(row.signal, config, _place(config.tables.experiments, row, "signal"))
-    for key, path in (
-        ("reference.aliases", config.reference.aliases),
-        ("factors.esm2.checkpoint", config.factors.esm2.checkpoint),
-    ):
-        if path is not None:
-            _there(path, config, {"key": key})
+    if config.reference.aliases is not None:
+        _there(config.reference.aliases, config, {"key": "reference.aliases"})
+    for key, path in embedder_files(config):
+        _there(path, config, {"key": key})
+    for key, folder in _factor_folders(config):
+        if not folder.is_dir():
+            raise InputError(f"the folder {folder} is not there", key=key, mend="correct the path")
     if config.contexts.text is not None:
         TextEncoder(**config.contexts.text.model_dump())
+
+
+def factor_sources(config: Config, dataset: DataSet) -> list[Source]:
+    """The sources that what is known of the factors is read from."""
+    settings = config.factors
+    found = [*settings.proteins, *settings.motifs]
+    if settings.region != "whole" and settings.domains is not None:
+        found.append(settings.domains)
+    if settings.structure is not None:
+        found += [source for row in dataset.factors for source in row.structure]
+    return found
+
+
+def embedder_files(config: Config) -> list[tuple[str, Path]]:
+    """(key, path) of the local files of weights that the chosen embedder reads."""
+    settings, kind = config.factors, config.factors.embedder
+    found: list[tuple[str, Path | None]] = []
+    if kind == "esm2":
+        found = [(f"esm2.{name}", getattr(settings.esm2, name)) for name in ("checkpoint", "finetuned")]
+    elif kind == "esm1b":
+        found = [("esm1b.checkpoint", settings.esm1b.checkpoint)]
+    elif kind == "huggingface" and settings.huggingface.folder is not None:
+        folder = settings.huggingface.folder
+        # Without its configuration it is no model; an absent folder is told in the same way.
+        inside = model_files(folder) if folder.is_dir() else []
+        found = [("huggingface.folder", path) for path in {folder / "config.json": None, **dict.fromkeys(inside)}]
+    return [(f"factors.{key}", path) for key, path in found if path is not None]
+
+
+def _factor_folders(config: Config) -> Iterator[tuple[str, Path]]:
+    """(key, path) of the folders in which files are looked up by a protein's accession."""
+    settings = config.factors
+    if settings.embedder == "alphafold" and settings.alphafold.folder is not None:
+        yield "factors.alphafold.folder", settings.alphafold.folder
+    if settings.structure is not None and settings.structure.folder is not None:
+        yield "factors.structure.folder", settings.structure.folder
 
 
 def _place(file: Path, row: TableRow, column: str) -> dict[str, Any]:
@@ -583,6 +708,12 @@ def _placed_sources(config: Config, dataset: DataSet) -> Iterator[tuple[Source, 
     for key in ("proteins", "motifs"):
         for number, source in enumerate(getattr(config.factors, key), 1):
             yield source, {"key": f"factors.{key}[{number}]"}
+    if config.factors.region != "whole" and config.factors.domains is not None:
+        yield config.factors.domains, {"key": "factors.domains"}
+    if config.factors.structure is not None:
+        for factor in dataset.factors:
+            for structure in factor.structure:
+                yield structure, _place(config.tables.factors, factor, "structure")
     for cell_type in dataset.cell_types:
         if cell_type.accessibility is not None:
             yield cell_type.accessibility, _place(config.tables.cell_types, cell_type, "accessibility")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
@@ -32,13 +33,14 @@ def data_set(tmp_path):
     (tmp_path / "genome.fa").write_text(">chr1\nACGT\n")
     (tmp_path / "reb1.bed").write_text("chr1\t0\t2\n")
 
-    def run(verb, *arguments, **contexts):
+    def run(verb, *arguments, device="auto", **contexts):
         config = {
             "name": "small",
             "tables": {name: f"{name}.tsv" for name in TABLES},
             "reference": {"fasta": "genome.fa"},
             "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
             "contexts": contexts,
+            "device": device,
         }
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         with contextlib.chdir(tmp_path):
@@ -63,6 +65,16 @@ def test_by_default_nothing_is_read(data_set, tmp_path):
     assert result.exit_code == 0, result.output
     assert ContextSet.open(tmp_path / "out").dim == 0
     assert not (tmp_path / "resources").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_text_encoder_runs_on_the_device_at_the_top(data_set, bert, tmp_path):
+    result = data_set("contexts", "--output", "out", device="cuda", text={"model": str(bert)})
+    assert result.exit_code == 1 and "key 'device': no GPU is seen" in result.stderr
+    assert not (tmp_path / "out").exists()
+    # Without an encoder no device is looked for.
+    result = data_set("contexts", "--output", "out", device="cuda")
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("verb", [("check",), ("contexts", "--output", "out")])
@@ -102,4 +114,4 @@ def test_without_transformers_all_else_goes_on(data_set, bert, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "ended with 1" in done.stdout and "small: 1 factors" in done.stdout
-    assert "needs is not there" in done.stderr and "Traceback" not in done.stderr
+    assert "package transformers is needed" in done.stderr and "Traceback" not in done.stderr

@@ -122,7 +122,8 @@ def test_make_embedder():
     assert make_embedder("physicochemical").name == "physicochemical"
     assert make_embedder("esm2", model="esm2_t6_8M_UR50D", layer=3).layer == 3
     with pytest.raises(
-        InputError, match=r"factors\.embedder.*unknown embedder 'esm3'(?s:.*)esm2 or physicochemical"
+        InputError,
+        match=r"factors\.embedder.*unknown embedder 'esm3'(?s:.*)esm2 or huggingface or physicochemical",
     ):
         make_embedder("esm3")
     with pytest.raises(InputError, match=r"factors\.esm2.*depth"):

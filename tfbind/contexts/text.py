@@ -15,19 +15,19 @@ torch and transformers are imported, and weights loaded, when the first text is 
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfbind.core.devices import on_device
 from tfbind.core.errors import InputError
 from tfbind.core.files import sha256_bytes, sha256_file, sha256_json
 from tfbind.core.pieces import blend_pieces, piece_spans, token_batches
+from tfbind.core.pretrained import from_pretrained, model_files
 from tfbind.core.tensors import read_tensor, save_tensors
 
 TENSOR = "embedding"
@@ -38,7 +38,6 @@ OVERLAP = 64
 UNLIMITED = 512
 # Texts that are embedded before their files are written: what a kill can lose.
 _GROUP = 256
-_READ_BY_TRANSFORMERS = (".safetensors", ".bin", ".json", ".txt", ".model")
 _KEY = "contexts.text.model"
 
 
@@ -92,7 +91,7 @@ class TextEncoder:
     def revision(self) -> str:
         """What tells these weights from others of the name: the hub's commit, or a checksum of the folder."""
         if self.folder is not None:
-            files = {path.name: sha256_file(path) for path in encoder_files(self.folder)}
+            files = {path.name: sha256_file(path) for path in model_files(self.folder)}
             return f"sha256:{sha256_json(files)}"
         if self._asked is not None and re.fullmatch(r"[0-9a-f]{40}", self._asked):
             return self._asked
@@ -221,12 +220,11 @@ class TextEncoder:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         """Network and tokenizer."""
-        where, revision = (self.name, self.revision) if self.folder is None else (str(self.folder), None)
+        where, revision = (self.name, self.revision) if self.folder is None else (self.folder, None)
         tokenizer = _from_pretrained("AutoTokenizer", where, revision)
         kind = _class_of(_from_pretrained("AutoConfig", where, revision))
-        with _no_conversion_asked():
-            model, about = _from_pretrained(kind, where, revision, output_loading_info=True)
-        _require_all_weights(model, about["missing_keys"], where)
+        model, about = _from_pretrained(kind, where, revision, output_loading_info=True)
+        _require_all_weights(model, about["missing_keys"], self.name)
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
             raise InputError(
                 f"the tokenizer knows {len(tokenizer)} tokens, the network "
@@ -234,7 +232,8 @@ class TextEncoder:
                 key=_KEY,
                 mend="give an encoder with its own tokenizer",
             )
-        return _on_device(model.float().eval().requires_grad_(False), self.device), tokenizer
+        model = model.float().eval().requires_grad_(False)
+        return on_device(model, self.device, f"the text encoder {self.name}"), tokenizer
 
 
 def local_encoder(model: str) -> Path | None:
@@ -247,7 +246,7 @@ def local_encoder(model: str) -> Path | None:
     """
     path = Path(model)
     if path.is_dir():
-        if not encoder_files(path):
+        if not model_files(path):
             raise InputError(
                 "this folder holds no model", file=path, key=_KEY, mend="give one that save_pretrained wrote"
             )
@@ -259,15 +258,6 @@ def local_encoder(model: str) -> Path | None:
             mend="correct the path, or give a name such as google-bert/bert-base-uncased",
         )
     return None
-
-
-def encoder_files(folder: str | Path) -> list[Path]:
-    """The files of a model's folder that its embeddings depend on: weights, settings, vocabulary."""
-    return sorted(
-        path
-        for path in Path(folder).iterdir()
-        if path.suffix in _READ_BY_TRANSFORMERS and not path.name.startswith(".") and path.is_file()
-    )
 
 
 def text_key(text: str, encoder: str, revision: str, pooling: str) -> str:
@@ -354,24 +344,17 @@ def _write(path: Path, vector: np.ndarray, text: str, encoder: TextEncoder) -> N
     save_tensors(path, {TENSOR: vector}, about)
 
 
-def _from_pretrained(kind: str, where: str, revision: str | None, **options: Any) -> Any:
-    """`from_pretrained` of a class of transformers; never with code or pickles from the network."""
-    try:
-        import transformers
-
-        return getattr(transformers, kind).from_pretrained(where, revision=revision or "main", **options)
-    except ImportError as error:
-        raise InputError(
-            f"a package that {where} needs is not there ({_first_line(error)})",
-            key=_KEY,
-            mend="install it, or set contexts.text to null: descriptions are then not read",
-        ) from error
-    except Exception as error:  # OSError, ValueError, KeyError, RuntimeError, safetensors' own: each for the same
-        raise InputError(
-            f"the text encoder {where} could not be found, fetched or loaded ({_first_line(error)})",
-            key=_KEY,
-            mend="give the folder of a whole model, or a name on the hub that this machine can reach",
-        ) from error
+def _from_pretrained(kind: str, source: str | Path, revision: str | None, **settings: Any) -> Any:
+    if revision is not None:
+        settings["revision"] = revision
+    return from_pretrained(
+        kind,
+        source,
+        key=_KEY,
+        mend="give the folder of a whole model, or a name on the hub that this machine can reach",
+        instead="set contexts.text to null: descriptions are then not read",
+        **settings,
+    )
 
 
 def _class_of(config: Any) -> str:
@@ -380,21 +363,6 @@ def _class_of(config: Any) -> str:
 
     known = type(config) in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING
     return "AutoModelForTextEncoding" if known else "AutoModel"
-
-
-@contextmanager
-def _no_conversion_asked() -> Iterator[None]:
-    """transformers would ask the hub, in the background, to convert weights that are no safetensors."""
-    variable = "DISABLE_SAFETENSORS_CONVERSION"
-    before = os.environ.get(variable)
-    os.environ[variable] = "true"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
 
 
 def _require_all_weights(model: Any, missing: Sequence[str], where: str) -> None:
@@ -417,18 +385,3 @@ def _positions(model: Any) -> int | None:
             # RoBERTa and its like number positions from the padding's number on.
             return module.num_embeddings - offset - 1
     return getattr(model.config, "max_position_embeddings", None)
-
-
-def _on_device(model: Any, device: str) -> Any:
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise InputError(
-            f"the text encoder cannot run on the device '{device}' ({_first_line(error)})",
-            key="contexts.text.device",
-            mend="give cpu, or a device of this machine that this build of torch can use, such as cuda",
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

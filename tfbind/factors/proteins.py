@@ -128,6 +128,18 @@ def check_sequence(
     return clean
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """The items of a cell that may list several, separated by `;`, such as the proteins of a complex."""
+    return tuple(item.strip() for item in text.split(";"))
+
+
+def protein_names(factor: str, uniprot: str | None, count: int) -> tuple[str, ...]:
+    """The accessions of a factor's proteins: as given, else its name (in a complex, `FACTOR.1` and on)."""
+    if uniprot is not None:
+        return listed(uniprot)
+    return (factor,) if count == 1 else tuple(f"{factor}.{number}" for number in range(1, count + 1))
+
+
 def sequence_sha256(sequence: str) -> str:
     """SHA-256 of a protein sequence in its canonical form (see `check_sequence`), as lower-case hex."""
     return sha256_bytes(sequence.encode("ascii"))

@@ -8,14 +8,15 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from tfbind.config import parse_config
-from tfbind.contexts.text import encoder_files, local_encoder
+from tfbind.contexts.text import local_encoder
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
-from tfbind.core.sources import local_path, uniprot_url
+from tfbind.core.pretrained import model_files
+from tfbind.core.sources import local_path
 from tfbind.downloads import download_batches
+from tfbind.inputs import factor_files
 from tfbind.prediction.gather import factor_batches
 from tfbind.tables import (
-    accessions_to_fetch,
     check_files,
     factors_to_render,
     read_tables,
@@ -85,11 +86,6 @@ BATCHES = factor_batches(
     factors_to_render(CONFIG, TABLES), CONFIG.prediction.factors_per_job
 )
 
-UNIPROT_FILES = [
-    local_path(uniprot_url(accession)).as_posix()
-    for accession in accessions_to_fetch(CONFIG, TABLES)
-]
-
 
 def path_of(source):
     """Where a source lies on this machine, as text."""
@@ -101,17 +97,18 @@ def paths_of(given):
     return [path_of(source) for source in given if source is not None]
 
 
-def protein_and_motif_files():
-    """The files with the proteins and motifs of the factors."""
-    files = paths_of([*CONFIG.factors.proteins, *CONFIG.factors.motifs])
-    return files + UNIPROT_FILES
+def files_of_factors():
+    """The files with proteins, motifs, weights, structures and domains of the factors."""
+    return [path.as_posix() for path in factor_files(CONFIG, TABLES)]
 
 
 def text_encoder_files():
     """The files of the text encoder, if there is one and it is a folder on this machine."""
     text = CONFIG.contexts.text
     folder = None if text is None else local_encoder(text.model)
-    return [] if folder is None else [path.as_posix() for path in encoder_files(folder)]
+    return [] if folder is None else [path.as_posix() for path in model_files(folder)]
+
+
 def signal_files():
     """The experiments' signals, if a loss needs them."""
     if "signal" not in CONFIG.training.losses.arrays:

@@ -14,5 +14,6 @@ rule contexts:
         config=EFFECTIVE_CONFIG,
         settings=settings_of("contexts"),
         cell_types=cells(TABLES.cell_types, "cell_type", "description"),
+        gpus=gpus,
     shell:
-        "tfbind contexts --config {params.config:q} --output {output:q} > {log:q} 2>&1"
+        "tfbind contexts --config {params.config:q} --output {output:q} --gpus {params.gpus} > {log:q} 2>&1"

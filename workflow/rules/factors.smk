@@ -1,10 +1,9 @@
-# Proteins and motifs of all factors of the table, measured or not.
+# Proteins, motifs and structures of all factors of the table, measured or not.
 
 
 rule factors:
     input:
-        protein_and_motif_files(),
-        checkpoint=CONFIG.factors.esm2.checkpoint or [],
+        files_of_factors(),
     output:
         directory(f"{RESULTS}/factors"),
     log:
@@ -15,5 +14,6 @@ rule factors:
         config=EFFECTIVE_CONFIG,
         settings=settings_of("factors"),
         factors=cells(TABLES.factors),
+        gpus=gpus,
     shell:
-        "tfbind factors --config {params.config:q} --output {output:q} > {log:q} 2>&1"
+        "tfbind factors --config {params.config:q} --output {output:q} --gpus {params.gpus} > {log:q} 2>&1"
