@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from tfbind.config import Config
+    from tfbind.contexts.contextset import ContextSet
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
     from tfbind.model.checkpoint import Checkpoint
@@ -87,6 +88,11 @@ reference_option = click.option(
     "--reference", type=FILE, required=True, help="Folder that `tfbind reference` made."
 )
 factors_option = click.option("--factors", type=FILE, required=True, help="Folder that `tfbind factors` made.")
+contexts_option = click.option(
+    "--contexts",
+    type=FILE,
+    help="Folder that `tfbind contexts` made; left out where the model reads no descriptions of cell types.",
+)
 targets_option = click.option("--targets", type=FILE, required=True, help="Folder that `tfbind targets` made.")
 model_option = click.option("--model", type=FILE, required=True, help="Folder that `tfbind train` made.")
 embedding_option = click.option(
@@ -298,6 +304,7 @@ def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
 @config_option
 @reference_option
 @factors_option
+@contexts_option
 @targets_option
 @tracks_option
 @click.option("--state", type=FILE, required=True, help="Folder that keeps the state of an unfinished training.")
@@ -314,6 +321,7 @@ def train(
     configs: tuple[Path, ...],
     reference: Path,
     factors: Path,
+    contexts: Path | None,
     targets: Path,
     accessibility: Path,
     state: Path,
@@ -344,6 +352,8 @@ def train(
         sys.exit(launch(sys.argv[1:], processes, threads=threads))
     _use_threads(threads)
     cell_types = [row.cell_type for row in dataset.cell_types]
+    names = {row.cell_type for row in dataset.experiments}
+    measured = [row for row in dataset.cell_types if row.cell_type in names]
     # From here on: reading the data may take minutes.
     signals = StopSignals(patient=is_worker())
     try:
@@ -359,6 +369,7 @@ def train(
                 history=history,
                 output=output,
                 device=device,
+                context_set=_context_set(contexts, measured),
                 signals=signals,
             )
     except Stopped as stopped:
@@ -429,6 +440,7 @@ def assemble(
 @click.option("--cell-type", required=True, help="A cell type of the table.")
 @reference_option
 @factors_option
+@contexts_option
 @model_option
 @embedding_option
 @click.option("--accessibility", type=FILE, help="Its accessibility bigWig; left out if it has none.")
@@ -445,6 +457,7 @@ def render(
     cell_type: str,
     reference: Path,
     factors: Path,
+    contexts: Path | None,
     model: Path,
     embedding: Path,
     accessibility: Path | None,
@@ -467,17 +480,20 @@ def render(
     row = _cell_type(dataset, cell_type, config)
     _require_same_track(row, accessibility, config)
     genome, checkpoint = _open(reference, model, config)
+    context_set = _models_context_set(contexts, [row], checkpoint)
+    learnt = checkpoint.about["contexts"]["learnt"]
+    data = open_genome_data(genome, [accessibility], bin=config.windows.bin)
     with _on_device(checkpoint, config, gpus):
         render_cell_type(
             checkpoint,
             GenomeEmbedding.open(embedding, checkpoint, genome),
             genome,
-            open_genome_data(genome, [accessibility], bin=config.windows.bin),
+            data.knowing([cell_type], context_set, learnt),
             _factor_set(factors, checkpoint),
             names,
             cell_type,
             output,
-            context=_context(row, accessibility),
+            context=_context(row, accessibility, context_set, learnt),
         )
 
 
@@ -500,6 +516,7 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
 @config_option
 @reference_option
 @factors_option
+@contexts_option
 @targets_option
 @model_option
 @embedding_option
@@ -511,6 +528,7 @@ def evaluate(
     configs: tuple[Path, ...],
     reference: Path,
     factors: Path,
+    contexts: Path | None,
     targets: Path,
     model: Path,
     embedding: Path,
@@ -531,15 +549,18 @@ def evaluate(
     config, dataset = _read(configs)
     genome, checkpoint = _open(reference, model, config)
     labels = _targets(targets, genome, dataset, config)
+    cell_types = [row.cell_type for row in dataset.cell_types]
     tracks = [_track(row, accessibility) for row in dataset.cell_types]
+    context_set = _models_context_set(contexts, dataset.cell_types, checkpoint)
+    data = open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels)
     with _on_device(checkpoint, config, gpus):
         rows = score(
             checkpoint,
             GenomeEmbedding.open(embedding, checkpoint, genome),
-            open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels),
+            data.knowing(cell_types, context_set, checkpoint.about["contexts"]["learnt"]),
             _factor_set(factors, checkpoint),
             labels.experiments,
-            [row.cell_type for row in dataset.cell_types],
+            cell_types,
             config.splits.test_chromosomes,
             seed=config.seed,
         )
@@ -621,7 +642,9 @@ def _require_same_track(row: CellTypeRow, accessibility: Path | None, config: Co
         )
 
 
-def _context(row: CellTypeRow, accessibility: Path | None) -> dict[str, Any]:
+def _context(
+    row: CellTypeRow, accessibility: Path | None, context_set: ContextSet | None, learnt: list[str]
+) -> dict[str, Any]:
     """What the provenance of a track says of its cell type; no paths, which differ between machines."""
     from tfbind.core.files import sha256_file
 
@@ -629,6 +652,8 @@ def _context(row: CellTypeRow, accessibility: Path | None) -> dict[str, Any]:
     name = None if source is None else source.source if source.is_url else source.local_path.name
     return {
         "description": row.description,
+        "text": None if context_set is None else context_set.text_key(row.cell_type),
+        "learnt": row.cell_type in learnt,
         "accessibility": name,
         "accessibility_sha256": None if accessibility is None else sha256_file(accessibility),
     }
@@ -703,6 +728,40 @@ def _factor_set(folder: Path, checkpoint: Checkpoint) -> FactorSet:
             mend="embed the factors with the model's embedder, or train again",
         )
     return factor_set
+
+
+def _context_set(folder: Path | None, rows: Iterable[CellTypeRow]) -> ContextSet | None:
+    """The context set, if one is given; one that has read other descriptions than the rows' is refused."""
+    from tfbind.contexts.contextset import ContextSet
+
+    if folder is None:
+        return None
+    found = ContextSet.open(folder)
+    found.require({row.cell_type: row.description for row in rows})
+    return found
+
+
+def _models_context_set(
+    folder: Path | None, rows: Iterable[CellTypeRow], checkpoint: Checkpoint
+) -> ContextSet | None:
+    """The context set, if one is given; texts that were not read as the model's were are refused."""
+    found = _context_set(folder, rows)
+    encoder, wanted = None if found is None else found.encoder, checkpoint.about["contexts"]["encoder"]
+    if encoder == wanted:
+        return found
+    if encoder is None:
+        mend = "give --contexts, a folder that `tfbind contexts` made with the model's encoder"
+    elif wanted is None:
+        mend = "leave --contexts out, or train with texts"
+    else:
+        mend = "read the descriptions with the model's encoder, revision and pooling, or train again"
+    raise InputError(
+        f"descriptions of cell types are read by {encoder or 'nothing'}, the model was trained with "
+        f"{wanted or 'none'}",
+        file=folder,
+        key="contexts.text",
+        mend=mend,
+    )
 
 
 def _use_threads(threads: int | None) -> None:

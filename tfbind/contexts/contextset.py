@@ -133,6 +133,47 @@ class ContextSet:
         """SHA-256 of the folder's content."""
         return sha256_json({name: sha256_file(self.folder / name) for name in (_CONTEXTS, _TEXT)})
 
+    def require(self, descriptions: Mapping[str, str]) -> None:
+        """Refuse to stand for cell types that are described otherwise now.
+
+        Parameters
+        ----------
+        descriptions
+            Cell type -> what is said of it.
+
+        Raises
+        ------
+        InputError
+            There is no such cell type, or another description of it was read.
+        """
+        read = {entry["cell_type"]: entry["description"] for entry in self.entries}
+        for name, description in descriptions.items():
+            self.text_key(name)
+            if read[name] != description:
+                raise InputError(
+                    f"cell type {name} is described as {description!r}; this context set has {read[name]!r}",
+                    file=self.folder,
+                    column="description",
+                    mend="run `tfbind contexts` again",
+                )
+
+    def text_key(self, name: str) -> str | None:
+        """What names a cell type's text: a hash of the text and of what read it; None where it has none.
+
+        Raises
+        ------
+        InputError
+            There is no such cell type.
+        """
+        if name not in self._texts:
+            known = ", ".join(self.names[:10]) + (" ..." if len(self) > 10 else "")
+            raise InputError(
+                f"no cell type '{name}' in this context set; it has {known}",
+                file=self.folder,
+                mend="run `tfbind contexts` again, with a table that has it",
+            )
+        return self._texts[name]
+
     def text(self, name: str) -> np.ndarray | None:
         """A cell type's text, float32 (dim,), or None where nothing was said of it, or nothing reads it.
 
@@ -143,14 +184,7 @@ class ContextSet:
         """
         from safetensors import SafetensorError, safe_open
 
-        if name not in self._texts:
-            known = ", ".join(self.names[:10]) + (" ..." if len(self) > 10 else "")
-            raise InputError(
-                f"no cell type '{name}' in this context set; it has {known}",
-                file=self.folder,
-                mend="run `tfbind contexts` again, with a table that has it",
-            )
-        key = self._texts[name]
+        key = self.text_key(name)
         if key is None:
             return None
         path = self.folder / _TEXT

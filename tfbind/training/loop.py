@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import tfbind
-from tfbind.config import TrainingSettings, WindowSettings
+from tfbind.config import ContextDropout, TrainingSettings, WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, sha256_json
 from tfbind.core.progress import Progress
 from tfbind.model.binding import BindingModel
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH
+from tfbind.model.contexts import ContextBatch
 from tfbind.model.data import BOUND, GenomeData
 from tfbind.model.factors import FactorBatch
 from tfbind.model.whole_batch import window_keys
@@ -94,6 +95,8 @@ class Trainer:
         Where the state of an unfinished run is kept.
     names
         Of the experiments, for messages.
+    context_dropout
+        How often what is known of a cell type is hidden; none: as often as a configuration says by default.
     signals
         What notes signals already, if something does.
 
@@ -117,12 +120,14 @@ class Trainer:
         state_folder: Path,
         device: torch.device,
         names: Sequence[str],
+        context_dropout: ContextDropout | None = None,
         signals: StopSignals | None = None,
     ) -> None:
         self.model = model.to(device)
         self.data, self.factors, self.pairs, self.split = data, factors, pairs, split
         self.settings, self.seed, self.device, self.folder = settings, seed, device, state_folder
         self.windows = windows
+        self.context_dropout = context_dropout or ContextDropout()
         _require_positives(data, split, settings.min_bound_bins, names)
         bound = _bound_bins(data, split.train)[split.experiments]
         self.experiment_weights = np.zeros(len(names), dtype=np.float32)
@@ -229,10 +234,17 @@ class Trainer:
         columns = self._draw_experiments(step)
         factors, pairs = self._factors_of(columns)
         labels = np.ascontiguousarray(batch.labels[:, :, columns])
-        arrays = (batch.codes, batch.accessibility, labels, batch.weights)
-        tensors = [torch.as_tensor(array).to(self.device) for array in arrays]
-        weights = torch.as_tensor(self.experiment_weights[columns]).to(self.device)
-        return StepPart(*tensors, factors, pairs, weights, self.data)
+        codes, labels, weights = (
+            torch.as_tensor(array).to(self.device) for array in (batch.codes, labels, batch.weights)
+        )
+        contexts = self._contexts(batch.accessibility, step)
+        of_experiments = torch.as_tensor(self.experiment_weights[columns]).to(self.device)
+        return StepPart(codes, contexts, labels, weights, factors, pairs, of_experiments)
+
+    def _contexts(self, accessibility: np.ndarray, step: int) -> ContextBatch:
+        """What a step is told of the cell types: the same in all processes and parts."""
+        known = self.data.contexts(torch.as_tensor(accessibility).to(self.device))
+        return known.hidden(self.context_dropout, np.random.default_rng([self.seed, step, 5]))
 
     def _update(
         self, optimizer: torch.optim.Optimizer, windows: StepPart | None, step: int, reading: Reading | None
@@ -354,6 +366,8 @@ class Trainer:
                 "settings": self.settings.model_dump(mode="json"),
                 "windows": self.windows.model_dump(mode="json"),
                 "model": self.model.settings.model_dump(mode="json"),
+                "shape": asdict(self.model.shape),
+                "context_dropout": self.context_dropout.model_dump(mode="json"),
                 "seed": self.seed,
                 "pairs": self.pairs.tolist(),
                 "split": vars(self.split),
@@ -367,6 +381,9 @@ class Trainer:
         for tensor in (factors.embeddings, factors.residue_mask, factors.motifs, factors.has_motif):
             yield tensor.cpu().numpy()
         yield self.data.has_track
+        if self.data.known is not None:
+            for tensor in (self.data.known.text, self.data.known.has_text, self.data.known.identity):
+                yield tensor.numpy()
         for chrom in (*self.split.train, *self.split.validation):
             yield self.data.codes[chrom]
             yield self.data.accessibility[chrom]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tfbind.config import TrainingSettings
 from tfbind.model.binding import BindingModel
-from tfbind.model.data import GenomeData
+from tfbind.model.contexts import ContextBatch
 from tfbind.model.factor_encoder import motif_reading_loss
 from tfbind.model.factors import FactorBatch
 from tfbind.training.losses import binding_loss
@@ -22,25 +22,23 @@ class StepPart:
     Attributes
     ----------
     codes : uint8 (windows, bp)
-    accessibility : float32 (windows, context bins + bins + context bins, cell types)
+    contexts : ContextBatch
+        Of all cell types, some of it hidden, with accessibility of context bins on either side of the windows.
     labels : uint8 (windows, bins, drawn experiments)
     weights : float32 (windows,)
     factors : FactorBatch
     pairs : int64 (drawn experiments, 2)
         (factor, cell type), factors counted in `factors`.
     experiment_weights : float32 (drawn experiments,)
-    data : GenomeData
-        Which knows the rest of the cell types.
     """
 
     codes: Tensor
-    accessibility: Tensor
+    contexts: ContextBatch
     labels: Tensor
     weights: Tensor
     factors: FactorBatch
     pairs: Tensor
     experiment_weights: Tensor
-    data: GenomeData
 
     def of(self, windows: range) -> StepPart:
         """Some of the windows."""
@@ -48,7 +46,7 @@ class StepPart:
         return replace(
             self,
             codes=self.codes[rows],
-            accessibility=self.accessibility[rows],
+            contexts=self.contexts.of(rows),
             labels=self.labels[rows],
             weights=self.weights[rows],
         )
@@ -86,8 +84,7 @@ class Objective(nn.Module):
         )
 
     def _binding_loss(self, part: StepPart) -> Tensor:
-        contexts = part.data.contexts(part.accessibility)
-        found = self.model(part.codes, part.factors, contexts, part.pairs, trunk_dtype=self.dtype)
+        found = self.model(part.codes, part.factors, part.contexts, part.pairs, trunk_dtype=self.dtype)
         loss = binding_loss(
             found.binding, part.labels, part.weights, part.experiment_weights, windows=self.batch_size
         )
