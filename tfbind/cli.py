@@ -91,7 +91,8 @@ factors_option = click.option("--factors", type=FILE, required=True, help="Folde
 contexts_option = click.option(
     "--contexts",
     type=FILE,
-    help="Folder that `tfbind contexts` made; left out where the model reads no descriptions of cell types.",
+    help="Folder that `tfbind contexts` made, or a folder of such, by cell type; left out where "
+    "the model reads no descriptions.",
 )
 targets_option = click.option("--targets", type=FILE, required=True, help="Folder that `tfbind targets` made.")
 model_option = click.option("--model", type=FILE, required=True, help="Folder that `tfbind train` made.")
@@ -258,8 +259,9 @@ def factors(configs: tuple[Path, ...], output: Path) -> None:
 
 @main.command()
 @config_option
-@output_option("Folder to make.")
-def contexts(configs: tuple[Path, ...], output: Path) -> None:
+@click.option("--cell-type", help="A cell type of the table; all of them if not given.")
+@output_option("Folder to make; of one cell type, in a folder of all, by its name.")
+def contexts(configs: tuple[Path, ...], cell_type: str | None, output: Path) -> None:
     """Read the descriptions of the cell types, by the text encoder of the configuration, if it names one."""
     from tfbind.contexts.contextset import write_context_set
     from tfbind.contexts.text import TextEncoder
@@ -267,7 +269,15 @@ def contexts(configs: tuple[Path, ...], output: Path) -> None:
     config, dataset = _read(configs)
     settings = config.contexts.text
     encoder = None if settings is None else TextEncoder(**settings.model_dump())
-    write_context_set(output, {row.cell_type: row.description for row in dataset.cell_types}, encoder, TEXT_CACHE)
+    if settings is not None and not any(row.description.strip() for row in dataset.cell_types):
+        raise InputError(
+            "no cell type has a description, which contexts.text would read",
+            file=config.tables.cell_types,
+            column="description",
+            mend="describe the cell types, or set contexts.text to null",
+        )
+    rows = dataset.cell_types if cell_type is None else [_cell_type(dataset, cell_type, config)]
+    write_context_set(output, {row.cell_type: row.description for row in rows}, encoder, TEXT_CACHE)
 
 
 @main.command()
@@ -352,8 +362,6 @@ def train(
         sys.exit(launch(sys.argv[1:], processes, threads=threads))
     _use_threads(threads)
     cell_types = [row.cell_type for row in dataset.cell_types]
-    names = {row.cell_type for row in dataset.experiments}
-    measured = [row for row in dataset.cell_types if row.cell_type in names]
     # From here on: reading the data may take minutes.
     signals = StopSignals(patient=is_worker())
     try:
@@ -369,7 +377,7 @@ def train(
                 history=history,
                 output=output,
                 device=device,
-                context_set=_context_set(contexts, measured),
+                context_set=_context_set(contexts, _trained(dataset, config)),
                 signals=signals,
             )
     except Stopped as stopped:
@@ -549,9 +557,11 @@ def evaluate(
     config, dataset = _read(configs)
     genome, checkpoint = _open(reference, model, config)
     labels = _targets(targets, genome, dataset, config)
-    cell_types = [row.cell_type for row in dataset.cell_types]
-    tracks = [_track(row, accessibility) for row in dataset.cell_types]
-    context_set = _models_context_set(contexts, dataset.cell_types, checkpoint)
+    measured = {experiment["cell_type"] for experiment in labels.experiments}
+    rows = [row for row in dataset.cell_types if row.cell_type in measured]
+    cell_types = [row.cell_type for row in rows]
+    tracks = [_track(row, accessibility) for row in rows]
+    context_set = _models_context_set(contexts, rows, checkpoint)
     data = open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels)
     with _on_device(checkpoint, config, gpus):
         rows = score(
@@ -603,6 +613,14 @@ def _cell_type(dataset: DataSet, name: str, config: Config) -> CellTypeRow:
     raise InputError(
         f"there is no cell type '{name}'", file=config.tables.cell_types, mend=f"take one of {known}"
     )
+
+
+def _trained(dataset: DataSet, config: Config) -> list[CellTypeRow]:
+    """The cell types that are trained on."""
+    from tfbind.tables import trained_cell_types
+
+    names = trained_cell_types(config, dataset)
+    return [row for row in dataset.cell_types if row.cell_type in names]
 
 
 def _factors_of(batch: int | None, config: Config, dataset: DataSet) -> list[str]:
@@ -736,7 +754,8 @@ def _context_set(folder: Path | None, rows: Iterable[CellTypeRow]) -> ContextSet
 
     if folder is None:
         return None
-    found = ContextSet.open(folder)
+    rows = list(rows)
+    found = ContextSet.find(folder, [row.cell_type for row in rows])
     found.require({row.cell_type: row.description for row in rows})
     return found
 

@@ -74,6 +74,12 @@ def train_model(
     learnt = list(contexts) if config.contexts.learnt else []
     data = open_genome_data(reference, list(contexts.values()), bin=config.windows.bin, labels=targets.labels)
     data = data.knowing(list(contexts), context_set, learnt)
+    if config.contexts.text and not data.known.has_text.any():
+        raise InputError(
+            f"no cell type to train on has a description; there are {', '.join(contexts)}",
+            key="contexts.text",
+            mend="describe them in the table of cell types, or set contexts.text to null",
+        )
     names = [experiment["name"] for experiment in targets.experiments]
     trained = sorted({targets.experiments[column]["factor"] for column in split.experiments})
     factors = factor_batch(factor_set, trained)
