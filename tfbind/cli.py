@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from tfbind.config import Config
+    from tfbind.contexts.contextset import ContextSet
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
     from tfbind.model.checkpoint import Checkpoint
@@ -87,6 +88,12 @@ reference_option = click.option(
     "--reference", type=FILE, required=True, help="Folder that `tfbind reference` made."
 )
 factors_option = click.option("--factors", type=FILE, required=True, help="Folder that `tfbind factors` made.")
+contexts_option = click.option(
+    "--contexts",
+    type=FILE,
+    help="Folder that `tfbind contexts` made, or a folder of such, by cell type; left out where "
+    "the model reads no descriptions.",
+)
 targets_option = click.option("--targets", type=FILE, required=True, help="Folder that `tfbind targets` made.")
 model_option = click.option("--model", type=FILE, required=True, help="Folder that `tfbind train` made.")
 embedding_option = click.option(
@@ -257,19 +264,28 @@ def factors(configs: tuple[Path, ...], output: Path, gpus: int) -> None:
 
 @main.command()
 @config_option
-@output_option("Folder to make.")
+@click.option("--cell-type", help="A cell type of the table; all of them if not given.")
+@output_option("Folder to make; of one cell type, in a folder of all, by its name.")
 @gpus_option
-def contexts(configs: tuple[Path, ...], output: Path, gpus: int) -> None:
+def contexts(configs: tuple[Path, ...], cell_type: str | None, output: Path, gpus: int) -> None:
     """Read the descriptions of the cell types, by the text encoder of the configuration, if it names one."""
     from tfbind.contexts.contextset import write_context_set
     from tfbind.contexts.text import TextEncoder
 
     config, dataset = _read(configs)
     settings = config.contexts.text
+    if settings is not None and not any(row.description.strip() for row in dataset.cell_types):
+        raise InputError(
+            "no cell type has a description, which contexts.text would read",
+            file=config.tables.cell_types,
+            column="description",
+            mend="describe the cell types, or set contexts.text to null",
+        )
     encoder = None
     if settings is not None:
         encoder = TextEncoder(**settings.model_dump(), device=str(_device(config, gpus)))
-    write_context_set(output, {row.cell_type: row.description for row in dataset.cell_types}, encoder, TEXT_CACHE)
+    rows = dataset.cell_types if cell_type is None else [_cell_type(dataset, cell_type, config)]
+    write_context_set(output, {row.cell_type: row.description for row in rows}, encoder, TEXT_CACHE)
 
 
 @main.command()
@@ -312,6 +328,7 @@ def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
 @config_option
 @reference_option
 @factors_option
+@contexts_option
 @targets_option
 @tracks_option
 @click.option("--state", type=FILE, required=True, help="Folder that keeps the state of an unfinished training.")
@@ -328,6 +345,7 @@ def train(
     configs: tuple[Path, ...],
     reference: Path,
     factors: Path,
+    contexts: Path | None,
     targets: Path,
     accessibility: Path,
     state: Path,
@@ -373,6 +391,7 @@ def train(
                 history=history,
                 output=output,
                 device=device,
+                context_set=_context_set(contexts, _trained(dataset, config)),
                 signals=signals,
             )
     except Stopped as stopped:
@@ -443,6 +462,7 @@ def assemble(
 @click.option("--cell-type", required=True, help="A cell type of the table.")
 @reference_option
 @factors_option
+@contexts_option
 @model_option
 @embedding_option
 @click.option("--accessibility", type=FILE, help="Its accessibility bigWig; left out if it has none.")
@@ -459,6 +479,7 @@ def render(
     cell_type: str,
     reference: Path,
     factors: Path,
+    contexts: Path | None,
     model: Path,
     embedding: Path,
     accessibility: Path | None,
@@ -481,17 +502,20 @@ def render(
     row = _cell_type(dataset, cell_type, config)
     _require_same_track(row, accessibility, config)
     genome, checkpoint = _open(reference, model, config)
+    context_set = _models_context_set(contexts, [row], checkpoint)
+    learnt = checkpoint.about["contexts"]["learnt"]
+    data = open_genome_data(genome, [accessibility], bin=config.windows.bin)
     with _on_device(checkpoint, config, gpus):
         render_cell_type(
             checkpoint,
             GenomeEmbedding.open(embedding, checkpoint, genome),
             genome,
-            open_genome_data(genome, [accessibility], bin=config.windows.bin),
+            data.knowing([cell_type], context_set, learnt),
             _factor_set(factors, checkpoint),
             names,
             cell_type,
             output,
-            context=_context(row, accessibility),
+            context=_context(row, accessibility, context_set, learnt),
         )
 
 
@@ -514,6 +538,7 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
 @config_option
 @reference_option
 @factors_option
+@contexts_option
 @targets_option
 @model_option
 @embedding_option
@@ -525,6 +550,7 @@ def evaluate(
     configs: tuple[Path, ...],
     reference: Path,
     factors: Path,
+    contexts: Path | None,
     targets: Path,
     model: Path,
     embedding: Path,
@@ -545,15 +571,20 @@ def evaluate(
     config, dataset = _read(configs)
     genome, checkpoint = _open(reference, model, config)
     labels = _targets(targets, genome, dataset, config)
-    tracks = [_track(row, accessibility) for row in dataset.cell_types]
+    measured = {experiment["cell_type"] for experiment in labels.experiments}
+    rows = [row for row in dataset.cell_types if row.cell_type in measured]
+    cell_types = [row.cell_type for row in rows]
+    tracks = [_track(row, accessibility) for row in rows]
+    context_set = _models_context_set(contexts, rows, checkpoint)
+    data = open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels)
     with _on_device(checkpoint, config, gpus):
         rows = score(
             checkpoint,
             GenomeEmbedding.open(embedding, checkpoint, genome),
-            open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels),
+            data.knowing(cell_types, context_set, checkpoint.about["contexts"]["learnt"]),
             _factor_set(factors, checkpoint),
             labels.experiments,
-            [row.cell_type for row in dataset.cell_types],
+            cell_types,
             config.splits.test_chromosomes,
             seed=config.seed,
         )
@@ -598,6 +629,14 @@ def _cell_type(dataset: DataSet, name: str, config: Config) -> CellTypeRow:
     )
 
 
+def _trained(dataset: DataSet, config: Config) -> list[CellTypeRow]:
+    """The cell types that are trained on."""
+    from tfbind.tables import trained_cell_types
+
+    names = trained_cell_types(config, dataset)
+    return [row for row in dataset.cell_types if row.cell_type in names]
+
+
 def _factors_of(batch: int | None, config: Config, dataset: DataSet) -> list[str]:
     """The factors of a batch; all that are to be rendered if it is None."""
     from tfbind.prediction.gather import factor_batches
@@ -635,7 +674,9 @@ def _require_same_track(row: CellTypeRow, accessibility: Path | None, config: Co
         )
 
 
-def _context(row: CellTypeRow, accessibility: Path | None) -> dict[str, Any]:
+def _context(
+    row: CellTypeRow, accessibility: Path | None, context_set: ContextSet | None, learnt: list[str]
+) -> dict[str, Any]:
     """What the provenance of a track says of its cell type; no paths, which differ between machines."""
     from tfbind.core.files import sha256_file
 
@@ -643,6 +684,8 @@ def _context(row: CellTypeRow, accessibility: Path | None) -> dict[str, Any]:
     name = None if source is None else source.source if source.is_url else source.local_path.name
     return {
         "description": row.description,
+        "text": None if context_set is None else context_set.text_key(row.cell_type),
+        "learnt": row.cell_type in learnt,
         "accessibility": name,
         "accessibility_sha256": None if accessibility is None else sha256_file(accessibility),
     }
@@ -717,6 +760,41 @@ def _factor_set(folder: Path, checkpoint: Checkpoint) -> FactorSet:
             mend="embed the factors with the model's embedder, or train again",
         )
     return factor_set
+
+
+def _context_set(folder: Path | None, rows: Iterable[CellTypeRow]) -> ContextSet | None:
+    """The context set, if one is given; one that has read other descriptions than the rows' is refused."""
+    from tfbind.contexts.contextset import ContextSet
+
+    if folder is None:
+        return None
+    rows = list(rows)
+    found = ContextSet.find(folder, [row.cell_type for row in rows])
+    found.require({row.cell_type: row.description for row in rows})
+    return found
+
+
+def _models_context_set(
+    folder: Path | None, rows: Iterable[CellTypeRow], checkpoint: Checkpoint
+) -> ContextSet | None:
+    """The context set, if one is given; texts that were not read as the model's were are refused."""
+    found = _context_set(folder, rows)
+    encoder, wanted = None if found is None else found.encoder, checkpoint.about["contexts"]["encoder"]
+    if encoder == wanted:
+        return found
+    if encoder is None:
+        mend = "give --contexts, a folder that `tfbind contexts` made with the model's encoder"
+    elif wanted is None:
+        mend = "leave --contexts out, or train with texts"
+    else:
+        mend = "read the descriptions with the model's encoder, revision and pooling, or train again"
+    raise InputError(
+        f"descriptions of cell types are read by {encoder or 'nothing'}, the model was trained with "
+        f"{wanted or 'none'}",
+        file=folder,
+        key="contexts.text",
+        mend=mend,
+    )
 
 
 def _use_threads(threads: int | None) -> None:

@@ -319,7 +319,7 @@ class ContextDropout(Section):
     """How often, in training, each kind of what is known of a cell type is hidden, so that any of them serve."""
 
     text: float = Field(0.2, ge=0, lt=1, description="How often its text is hidden.")
-    accessibility: float = Field(0.1, ge=0, lt=1, description="How often its accessibility is hidden.")
+    accessibility: float = Field(0.05, ge=0, lt=1, description="How often its accessibility is hidden.")
     learnt: float = Field(
         0.3,
         ge=0,

@@ -635,6 +635,16 @@ def factors_to_render(config: Config, dataset: DataSet) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def trained_cell_types(config: Config, dataset: DataSet) -> set[str]:
+    """The cell types of the experiments that are not held out."""
+    return {
+        row.cell_type
+        for row in dataset.experiments
+        if row.factor not in config.splits.held_out_factors
+        and row.cell_type not in config.splits.held_out_cell_types
+    }
+
+
 def check_files(dataset: DataSet, config: Config) -> None:
     """Check that every local file is there. Files below `simulation.folder` are made by the run itself.
 

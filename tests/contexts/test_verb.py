@@ -77,6 +77,20 @@ def test_the_text_encoder_runs_on_the_device_at_the_top(data_set, bert, tmp_path
     assert result.exit_code == 0, result.output
 
 
+def test_one_cell_type_is_read_alone_even_if_nothing_is_said_of_it(data_set, bert, tmp_path):
+    result = data_set("contexts", "--cell-type", "K562", "--output", "each/K562", text={"model": str(bert)})
+    assert result.exit_code == 0, result.output
+    contexts = ContextSet.find(tmp_path / "each", ["K562"])
+    assert contexts.names == ["K562"] and contexts.text("K562") is None and contexts.dim == 24
+
+
+def test_nothing_to_read_is_told(data_set, bert, tmp_path):
+    (tmp_path / "cell_types.tsv").write_text("cell_type\tdescription\nHepG2\t\nK562\t \n")
+    result = data_set("contexts", "--output", "out", text={"model": str(bert)})
+    assert result.exit_code == 1 and "no cell type has a description" in result.stderr
+    assert "contexts.text to null" in result.stderr and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("verb", [("check",), ("contexts", "--output", "out")])
 def test_an_encoder_that_is_not_there_is_told(data_set, tmp_path, verb):
     result = data_set(*verb, text={"model": "./weights/bert"})

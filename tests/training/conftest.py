@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from tfbind.config import ModelSettings, TrainingSettings, WindowSettings
+from tfbind.config import ContextDropout, ModelSettings, TrainingSettings, WindowSettings
 from tfbind.model.binding import BindingModel
+from tfbind.model.contexts import ContextBatch
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
 from tfbind.model.factors import FactorBatch
 from tfbind.model.motif_scan import pad_motifs
@@ -21,7 +22,7 @@ from tfbind.training.loop import Trainer
 from tfbind.training.splits import Split
 from tfbind.training.stopping import StopSignals
 
-BIN, RESIDUE_DIM = 16, 5
+BIN, RESIDUE_DIM, TEXT_DIM = 16, 5, 3
 SITES = [[2, 1, 3, 2, 0, 1, 2, 3], [0, 3, 3, 0, 1, 1, 0, 3]]
 """GCTGACGT and ATTACCAT: what the two factors bind."""
 WINDOWS = WindowSettings(bin=BIN, length=BIN * 16, core=BIN * 8)
@@ -54,7 +55,15 @@ def toy_data() -> GenomeData:
         codes[chrom], labels[chrom] = bases, truth
         signal = rng.exponential(size=(bins, 2)) * [1, 0]
         accessibility[chrom] = signal.astype(np.float32)
-    return GenomeData(BIN, codes, accessibility, np.array([True, False]), labels)
+    has_track = np.array([True, False])
+    return GenomeData(BIN, codes, accessibility, has_track, labels, known_of_toy(has_track))
+
+
+def known_of_toy(has_track: np.ndarray) -> ContextBatch:
+    """A text of either cell type, and that both are trained on, for models that mind."""
+    text = torch.as_tensor(np.random.default_rng(9).normal(size=(2, TEXT_DIM)), dtype=torch.float32)
+    told = torch.ones(2, dtype=torch.bool)
+    return ContextBatch(torch.zeros(0, 0, 2), torch.as_tensor(has_track), text, told, torch.arange(2))
 
 
 def measured_data() -> GenomeData:
@@ -96,16 +105,17 @@ def toy_factors() -> FactorBatch:
     return factors_of_toy()
 
 
-def toy_model(*, outputs: tuple[str, ...] = ("binding",), **settings: Any) -> BindingModel:
+def toy_model(
+    shape: dict[str, int] | None = None, *, outputs: tuple[str, ...] = ("binding",), **settings: Any
+) -> BindingModel:
     torch.manual_seed(0)
     values = {
         "trunk": {"dim": 24, "depth": 1, "heads": 2, "dim_divisible_by": 6},
         **{"rank": 8, "heads": 2, "factor_tokens": 2, "hidden": 8, "motif_width": 6},
         **settings,
     }
-    return BindingModel(
-        ModelSettings.model_validate(values), ModelShape(bin=BIN, residue_dim=RESIDUE_DIM, outputs=outputs)
-    )
+    made_for = ModelShape(bin=BIN, residue_dim=RESIDUE_DIM, outputs=outputs, **(shape or {}))
+    return BindingModel(ModelSettings.model_validate(values), made_for)
 
 
 def three_outputs_model() -> BindingModel:
@@ -150,6 +160,7 @@ def make_trainer(toy: GenomeData, toy_factors: FactorBatch, tmp_path: Path) -> C
         windows: WindowSettings = WINDOWS,
         signals: StopSignals | None = None,
         reads: list[int | None] | None = None,
+        context_dropout: ContextDropout | None = None,
         **changes: Any,
     ) -> Trainer:
         return Trainer(
@@ -164,6 +175,7 @@ def make_trainer(toy: GenomeData, toy_factors: FactorBatch, tmp_path: Path) -> C
             state_folder=tmp_path / folder,
             device=torch.device("cpu"),
             names=NAMES,
+            context_dropout=context_dropout,
             signals=signals,
             reads=reads,
         )

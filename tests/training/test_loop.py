@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from tfbind.config import WindowSettings
+from tfbind.config import ContextDropout, WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.metrics import average_precision
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
@@ -25,6 +25,8 @@ from tfbind.training.history import HISTORY_COLUMNS, write_history
 from tfbind.training.loop import Trainer, draw_motif_bases, seeded
 from tfbind.training.splits import Split
 
+# A model that reads texts and learns an embedding of each cell type.
+TOLD = {"model": {"shape": {"text_dim": 3, "cell_types": 2, "learnt": 4}}}
 MOTIFS_FIRST = {"motif_loss": 0.3, "motif_pretraining_steps": 5}
 
 
@@ -92,6 +94,41 @@ def test_stops_when_validation_no_longer_improves(make_trainer):
     assert [row["validation_auprc"] for row in trainer.state.history] == [0.1, 0.3, 0.2, 0.3]
 
 
+def test_each_step_hides_something_else_of_the_cell_types_and_the_same_in_every_part(make_trainer):
+    trainer = make_trainer(
+        context_dropout=ContextDropout(text=0.5, accessibility=0.5, learnt=0.5), **TOLD, batch_size=3
+    )
+    seen = set()
+    for step in range(40):
+        windows = trainer._own_windows(step)
+        told, again = windows.contexts, trainer._own_windows(step).contexts
+        for part, same in zip(vars(told).values(), vars(again).values(), strict=True):
+            assert torch.equal(part, same)
+        rest = windows.of(range(1, 3)).contexts
+        assert torch.equal(rest.accessibility, told.accessibility[1:])
+        assert torch.equal(rest.text, told.text) and torch.equal(rest.identity, told.identity)
+        assert not told.accessibility[:, :, ~told.has_track].any() and not told.text[~told.has_text].any()
+        seen.add((*told.has_track.tolist(), *told.has_text.tolist(), *(told.identity >= 0).tolist()))
+    # The second cell type has no track to hide.
+    assert len(seen) > 15 and not any(first[1] for first in seen)
+
+
+def test_validation_is_told_all_that_is_known(make_trainer, toy):
+    always, never = (ContextDropout(text=rate, accessibility=rate, learnt=rate) for rate in (0.9, 0))
+    exchanged = replace(toy, known=replace(toy.known, identity=toy.known.identity.flip(0)))
+
+    def validated(folder, data, dropout):
+        trainer = make_trainer(folder, data=data, context_dropout=dropout, **TOLD)
+        with torch.no_grad():
+            # At first, what is known of a cell type as a whole counts for nothing.
+            trainer.model.head.cell_bias.weight.normal_(generator=torch.Generator().manual_seed(0))
+        return trainer.validator.predict(trainer.model, trainer.factors, trainer.pairs)
+
+    told = validated("told", toy, never)
+    np.testing.assert_array_equal(validated("hidden", toy, always), told)
+    assert not np.allclose(validated("exchanged", exchanged, never), told)
+
+
 def test_bf16_trains_too(make_trainer):
     trainer = make_trainer(steps=2, precision="bf16")
     trainer.run()
@@ -103,7 +140,7 @@ def test_bf16_trains_too(make_trainer):
 
 @pytest.mark.parametrize(
     ("settings", "method", "call"),
-    [({}, "_step", 4), ({}, "_validate", 2), ({}, "_save", 3), (MOTIFS_FIRST, "_step", 4)],
+    [({}, "_step", 4), (TOLD, "_step", 4), ({}, "_validate", 2), ({}, "_save", 3), (MOTIFS_FIRST, "_step", 4)],
 )
 def test_a_run_that_was_killed_ends_as_one_that_was_not(make_trainer, settings, method, call):
     straight = make_trainer("straight", **settings)
@@ -184,6 +221,10 @@ def changed_track(data):
     return replace(data, accessibility={chrom: 2 * array for chrom, array in data.accessibility.items()})
 
 
+def changed_text(data):
+    return replace(data, known=replace(data.known, text=data.known.text + 1))
+
+
 def changed_protein(factors):
     return replace(factors, embeddings=factors.embeddings + 1)
 
@@ -195,10 +236,13 @@ def changed_protein(factors):
         {"steps": 7},
         {"seed": 6},
         {"model": {"dropout": 0.2}},
+        {"model": {"shape": {"text_dim": 3}}},
+        {"context_dropout": ContextDropout(text=0.5)},
         {"windows": WindowSettings(bin=16, length=16 * 18, core=16 * 8)},
         {"split": Split(["train"], ["stop"], ["test"], [0, 1])},
         {"data": changed_label},
         {"data": changed_track},
+        {"data": changed_text},
         {"factors": changed_protein},
     ],
     ids=lambda change: next(iter(change)),

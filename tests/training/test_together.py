@@ -18,9 +18,11 @@ from tfbind.core.errors import InputError
 from tfbind.model.whole_batch import WholeBatchNorm
 
 SCRIPT = Path(__file__).with_name("together.py")
-# Every dropout and the motif loss are on, the windows do not divide evenly, and a panel is normalised, too.
+# Every dropout and the motif loss are on, what is known of cell types is hidden at random, the windows do not
+# divide evenly, and a panel is normalised, too.
 WORLD = {
     "model": {
+        "shape": {"text_dim": 3, "cell_types": 2, "learnt": 4},
         "motif_panel": 3,
         "dropout": 0.2,
         "motif_dropout": 0.3,

@@ -8,8 +8,7 @@ The folder holds
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from tfbind.contexts.text import TextEncoder, embed_texts, load_text
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_dir, read_json, sha256_file, sha256_json, write_json
+from tfbind.core.files import atomic_dir, read_json, write_json
 from tfbind.core.tensors import save_tensors
 
 _CONTEXTS, _TEXT = "contexts.json", "text.safetensors"
@@ -45,17 +44,11 @@ def write_context_set(
     Raises
     ------
     InputError
-        No cell types, or an encoder and nothing for it to read.
+        No cell types.
     """
     if not descriptions:
         raise InputError("no cell types", mend="list at least one in cell_types.tsv")
     texts = {name: text for name, text in descriptions.items() if text.strip()} if encoder else {}
-    if encoder and not texts:
-        raise InputError(
-            "no cell type has a description, which contexts.text would read",
-            column="description",
-            mend="describe the cell types, or set contexts.text to null",
-        )
     keys = embed_texts(texts, encoder, cache) if encoder else {}
     vectors = {key: load_text(cache, key) for key in sorted(set(keys.values()))}
     about = None
@@ -64,7 +57,7 @@ def write_context_set(
             "name": encoder.name,
             "revision": encoder.revision,
             "pooling": encoder.pooling,
-            "dim": len(next(iter(vectors.values()))),
+            "dim": len(next(iter(vectors.values()))) if vectors else encoder.dim,
         }
     entries = [
         {"cell_type": name, "description": text, "text": keys.get(name)} for name, text in descriptions.items()
@@ -75,20 +68,20 @@ def write_context_set(
 
 
 class ContextSet:
-    """A context set on disk. Made by `ContextSet.open`.
+    """A context set on disk, or several as one. Made by `ContextSet.open` and `ContextSet.find`.
 
     Attributes
     ----------
     folder
-        Where it lies.
+        Where it lies, or they.
     entries
         What contexts.json says of each cell type: cell_type, description, text (a key, or None).
     encoder
         Name, revision, pooling and dim of what read the texts; None if nothing did.
     """
 
-    def __init__(self, folder: Path, content: Mapping[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, content: Mapping[str, Any], homes: Mapping[str, Path] | None = None) -> None:
+        self.folder, self._homes = folder, homes or {}
         self.entries: list[dict[str, Any]] = content["cell_types"]
         self.encoder: dict[str, Any] | None = content["encoder"]
         self._texts = {entry["cell_type"]: entry["text"] for entry in self.entries}
@@ -115,6 +108,37 @@ class ContextSet:
                 f"this is no context set ({error})", file=folder / _CONTEXTS, mend="run `tfbind contexts` again"
             ) from error
 
+    @classmethod
+    def find(cls, folder: str | Path, names: Sequence[str]) -> ContextSet:
+        """Open a context set, or those that lie below a folder, each in one of a cell type's name, as one.
+
+        Parameters
+        ----------
+        names
+            The cell types that are looked for.
+
+        Raises
+        ------
+        InputError
+            As `open`; one of them does not have its cell type, or they were not all read alike.
+        """
+        folder = Path(folder)
+        if not names or (folder / _CONTEXTS).is_file():
+            return cls.open(folder)
+        parts = {name: cls.open(folder / name) for name in names}
+        first = parts[names[0]]
+        for name, part in parts.items():
+            part.text_key(name)
+            if part.encoder != first.encoder:
+                raise InputError(
+                    f"{names[0]} was read by {first.encoder}, {name} by {part.encoder}",
+                    file=folder,
+                    mend="run `tfbind contexts` again for all cell types",
+                )
+        entries = [entry for name, part in parts.items() for entry in part.entries if entry["cell_type"] == name]
+        content = {"encoder": first.encoder, "cell_types": entries}
+        return cls(folder, content, {name: part.folder for name, part in parts.items()})
+
     def __len__(self) -> int:
         return len(self.entries)
 
@@ -128,10 +152,46 @@ class ContextSet:
         """Numbers a text; 0 where nothing reads them."""
         return 0 if self.encoder is None else self.encoder["dim"]
 
-    @cached_property
-    def checksum(self) -> str:
-        """SHA-256 of the folder's content."""
-        return sha256_json({name: sha256_file(self.folder / name) for name in (_CONTEXTS, _TEXT)})
+    def require(self, descriptions: Mapping[str, str]) -> None:
+        """Refuse to stand for cell types that are described otherwise now.
+
+        Parameters
+        ----------
+        descriptions
+            Cell type -> what is said of it.
+
+        Raises
+        ------
+        InputError
+            There is no such cell type, or another description of it was read.
+        """
+        read = {entry["cell_type"]: entry["description"] for entry in self.entries}
+        for name, description in descriptions.items():
+            self.text_key(name)
+            if read[name] != description:
+                raise InputError(
+                    f"cell type {name} is described as {description!r}; this context set has {read[name]!r}",
+                    file=self.folder,
+                    column="description",
+                    mend="run `tfbind contexts` again",
+                )
+
+    def text_key(self, name: str) -> str | None:
+        """What names a cell type's text: a hash of the text and of what read it; None where it has none.
+
+        Raises
+        ------
+        InputError
+            There is no such cell type.
+        """
+        if name not in self._texts:
+            known = ", ".join(self.names[:10]) + (" ..." if len(self) > 10 else "")
+            raise InputError(
+                f"no cell type '{name}' in this context set; it has {known}",
+                file=self.folder,
+                mend="run `tfbind contexts` again, with a table that has it",
+            )
+        return self._texts[name]
 
     def text(self, name: str) -> np.ndarray | None:
         """A cell type's text, float32 (dim,), or None where nothing was said of it, or nothing reads it.
@@ -143,17 +203,10 @@ class ContextSet:
         """
         from safetensors import SafetensorError, safe_open
 
-        if name not in self._texts:
-            known = ", ".join(self.names[:10]) + (" ..." if len(self) > 10 else "")
-            raise InputError(
-                f"no cell type '{name}' in this context set; it has {known}",
-                file=self.folder,
-                mend="run `tfbind contexts` again, with a table that has it",
-            )
-        key = self._texts[name]
+        key = self.text_key(name)
         if key is None:
             return None
-        path = self.folder / _TEXT
+        path = self._homes.get(name, self.folder) / _TEXT
         try:
             with safe_open(path, framework="numpy") as tensors:
                 return tensors.get_tensor(key).astype(np.float32)

@@ -26,7 +26,8 @@ class Checkpoint:
     ----------
     model : BindingModel, in eval mode
     about : dict
-        `settings`, `shape`, `embedder`, `manifest` (what it was trained on), `thresholds`.
+        `settings`, `shape`, `embedder`, `contexts` (`encoder` of the texts; `learnt`: cell types of the learnt
+        embedding's rows), `manifest` (what it was trained on), `thresholds`.
     checksum : str
         SHA-256 of the weights: the model's identity in everything made with it.
     """

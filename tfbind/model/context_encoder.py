@@ -49,13 +49,14 @@ class CellTypeTower(nn.Module):
     def __init__(self, hidden: int, *, text_dim: int, cell_types: int, learnt: int) -> None:
         super().__init__()
         self.text = self.identity = None
+        # What stands for nothing is as large as what is known: of zeros, the norm would blow up the rounding.
         if text_dim:
             self.text = nn.Sequential(nn.LayerNorm(text_dim), nn.Linear(text_dim, hidden))
-            self.no_text = nn.Parameter(torch.zeros(hidden))
+            self.no_text = nn.Parameter(torch.randn(hidden))
         if learnt and cell_types:
             self.identity = nn.Embedding(cell_types, learnt)
             self.from_identity = nn.Linear(learnt, hidden)
-            self.no_identity = nn.Parameter(torch.zeros(hidden))
+            self.no_identity = nn.Parameter(torch.randn(hidden))
         self.norm = nn.LayerNorm(hidden)
 
     def forward(self, contexts: ContextBatch) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tfbind.contexts.accessibility import binned_accessibility
+from tfbind.contexts.contextset import ContextSet
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
 from tfbind.model.contexts import ContextBatch, context_batch
@@ -34,7 +36,7 @@ class GenomeData:
     labels : uint8 (bins, experiments) a chromosome, or None
         0 unbound, 1 bound, 2 left out (ambiguous, N, blacklisted).
     known : ContextBatch of no windows, or None
-        What is known of the cell types as a whole; None: nothing.
+        What is known of the cell types as a whole; None: nothing. Which have a track says `has_track` alone.
     signal : float32 (bins, experiments) a chromosome, or None
         Mean coverage; NaN where not measured, N or blacklisted.
     score : float32 (bins, experiments) a chromosome, or None
@@ -47,16 +49,37 @@ class GenomeData:
     has_track: np.ndarray
     labels: Mapping[str, np.ndarray] | None = None
     known: ContextBatch | None = None
+    signal: Mapping[str, np.ndarray] | None = None
+    score: Mapping[str, np.ndarray] | None = None
+
+    def knowing(
+        self, names: Sequence[str], context_set: ContextSet | None, learnt: Sequence[str] = ()
+    ) -> GenomeData:
+        """The same data, with what is known of its cell types as a whole.
+
+        Parameters
+        ----------
+        names
+            Of the cell types, in the order of their columns.
+        context_set
+            Where their texts are; None: there are none.
+        learnt
+            The cell types that the model has learnt an embedding of, in the order of its rows.
+
+        Raises
+        ------
+        InputError
+            The context set does not have one of the cell types.
+        """
+        return replace(self, known=context_batch(names, self.has_track, context_set, learnt))
 
     def contexts(self, accessibility: Tensor) -> ContextBatch:
         """What is known of the cell types, on the device of their accessibility (windows, bins, cell types)."""
         known = self.known
         if known is None:
             known = context_batch([""] * len(self.has_track), self.has_track)
+        known = replace(known, has_track=torch.as_tensor(self.has_track))
         return known.to(accessibility.device).over(accessibility)
-
-    signal: Mapping[str, np.ndarray] | None = None
-    score: Mapping[str, np.ndarray] | None = None
 
     def bins(self, chrom: str) -> int:
         """Number of bins of a chromosome; the last one may be partial."""
@@ -106,7 +129,7 @@ def open_genome_data(
         accessibility[chrom] = np.stack(columns, axis=1).astype(np.float32)
     codes = {chrom: reference.codes(chrom) for chrom in reference.sizes}
     has_track = np.array([track is not None for track in tracks])
-    return GenomeData(bin, codes, accessibility, has_track, labels, signal, score)
+    return GenomeData(bin, codes, accessibility, has_track, labels, signal=signal, score=score)
 
 
 def cut(array: np.ndarray, start: int, length: int, fill: float) -> np.ndarray:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import tfbind
-from tfbind.config import TrainingSettings, WindowSettings
+from tfbind.config import ContextDropout, TrainingSettings, WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, sha256_json
 from tfbind.core.progress import Progress
 from tfbind.model.binding import BindingModel
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH
+from tfbind.model.contexts import ContextBatch
 from tfbind.model.data import BOUND, GenomeData
 from tfbind.model.depth import depth_covariate
 from tfbind.model.factors import FactorBatch
@@ -88,6 +89,8 @@ class Trainer:
         Of the experiments, for messages.
     reads
         Read depth of each experiment, None where not known; none: of none of them.
+    context_dropout
+        How often what is known of a cell type is hidden; none: as often as a configuration says by default.
     signals
         What notes signals already, if something does.
 
@@ -112,6 +115,7 @@ class Trainer:
         device: torch.device,
         names: Sequence[str],
         reads: Sequence[int | None] | None = None,
+        context_dropout: ContextDropout | None = None,
         signals: StopSignals | None = None,
     ) -> None:
         fine_tune(model, settings.fine_tuning)
@@ -120,6 +124,7 @@ class Trainer:
         self.data, self.factors, self.pairs, self.split = data, factors, pairs, split
         self.settings, self.seed, self.device, self.folder = settings, seed, device, state_folder
         self.windows = windows
+        self.context_dropout = context_dropout or ContextDropout()
         _require_positives(data, split, settings.min_bound_bins, names)
         bound = _bound_bins(data, split.train)[split.experiments]
         self.experiment_weights = np.zeros(len(names), dtype=np.float32)
@@ -240,20 +245,24 @@ class Trainer:
             None if array is None else torch.as_tensor(np.ascontiguousarray(array[:, :, columns])).to(self.device)
             for array in (batch.labels, batch.signal, batch.score)
         )
-        arrays = (batch.codes, batch.accessibility, batch.weights)
-        codes, accessibility, weights = (torch.as_tensor(array).to(self.device) for array in arrays)
+        codes, weights = (torch.as_tensor(array).to(self.device) for array in (batch.codes, batch.weights))
         return StepPart(
             codes,
+            self._contexts(batch.accessibility, step),
             labels,
             weights,
             factors,
             pairs,
             experiment_weights=torch.as_tensor(self.experiment_weights[columns]).to(self.device),
-            contexts=self.data.contexts(accessibility),
             depth=torch.as_tensor(self.depth[columns]).to(self.device),
             signal=signal,
             score=score,
         )
+
+    def _contexts(self, accessibility: np.ndarray, step: int) -> ContextBatch:
+        """What a step is told of the cell types: the same in all processes and parts."""
+        known = self.data.contexts(torch.as_tensor(accessibility).to(self.device))
+        return known.hidden(self.context_dropout, np.random.default_rng([self.seed, step, 5]))
 
     def _update(
         self, optimizer: torch.optim.Optimizer, windows: StepPart | None, step: int, reading: Reading | None
@@ -380,6 +389,8 @@ class Trainer:
                 "windows": self.windows.model_dump(mode="json"),
                 "model": self.model.settings.model_dump(mode="json"),
                 "trunk": [self.model.trunk.settings.model_dump(mode="json"), self.model.trunk.source],
+                "shape": asdict(self.model.shape),
+                "context_dropout": self.context_dropout.model_dump(mode="json"),
                 "seed": self.seed,
                 "pairs": self.pairs.tolist(),
                 "split": vars(self.split),
@@ -393,6 +404,9 @@ class Trainer:
         for tensor in (factors.embeddings, factors.residue_mask, factors.motifs, factors.has_motif):
             yield tensor.cpu().numpy()
         yield self.data.has_track
+        if self.data.known is not None:
+            for tensor in (self.data.known.text, self.data.known.has_text, self.data.known.identity):
+                yield tensor.numpy()
         for chrom in (*self.split.train, *self.split.validation):
             yield self.data.codes[chrom]
             yield self.data.accessibility[chrom]

@@ -24,25 +24,26 @@ class StepPart:
     Attributes
     ----------
     codes : uint8 (windows, bp)
+    contexts : ContextBatch
+        Of all cell types, some of it hidden, with accessibility of context bins on either side of the windows.
     labels : uint8 (windows, counted bins, drawn experiments)
     weights : float32 (windows,)
     factors : FactorBatch
     pairs : int64 (drawn experiments, 2)
         (factor, cell type), factors counted in `factors`.
     experiment_weights : float32 (drawn experiments,)
-    contexts : ContextBatch
     depth : float32 (drawn experiments, 2)
         As `depth_covariate`.
     signal, score : float32 (windows, counted bins, drawn experiments), or None
     """
 
     codes: Tensor
+    contexts: ContextBatch
     labels: Tensor
     weights: Tensor
     factors: FactorBatch
     pairs: Tensor
     experiment_weights: Tensor
-    contexts: ContextBatch
     depth: Tensor
     signal: Tensor | None = None
     score: Tensor | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tfbind.config import Config
+from tfbind.contexts.contextset import ContextSet
 from tfbind.core.errors import InputError
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
@@ -37,6 +38,7 @@ def train_model(
     history: Path,
     output: Path,
     device: torch.device,
+    context_set: ContextSet | None = None,
     signals: StopSignals | None = None,
 ) -> None:
     """Train, find the thresholds of the peaks, and write model folder and history.
@@ -49,6 +51,8 @@ def train_model(
         Folder that keeps the state of an unfinished training.
     device
         Where the model runs. With several processes, each has a device of this kind; the main one writes.
+    context_set
+        The cell types' texts, where the configuration wants them.
     signals
         What notes signals already, if something does.
 
@@ -57,11 +61,13 @@ def train_model(
     Stopped
         As `Trainer.run`.
     InputError
-        If binding is not trained, the targets are of another genome, resolution or table than the rest, or a
-        motif panel is asked for without motifs; as `make_split` and `Trainer`.
+        If binding is not trained, the targets are of another genome, resolution or table than the rest, texts are
+        missing or there against the configuration, or a motif panel is asked for without motifs; as `make_split`
+        and `Trainer`.
     """
     _require_binding(config)
     _require_fitting(targets, reference, config, cell_types)
+    _require_texts_as_configured(config, context_set)
     torch.use_deterministic_algorithms(True, warn_only=True)
     split = make_split(config.splits, reference.sizes, targets.experiments)
     # Of the trained cell types alone: a further one, to be predicted, changes nothing here.
@@ -76,6 +82,14 @@ def train_model(
         signal=targets.signal if "signal" in arrays else None,
         score=targets.score if "score" in arrays else None,
     )
+    learnt = list(contexts) if config.contexts.learnt else []
+    data = data.knowing(list(contexts), context_set, learnt)
+    if config.contexts.text and not data.known.has_text.any():
+        raise InputError(
+            f"no cell type to train on has a description; there are {', '.join(contexts)}",
+            key="contexts.text",
+            mend="describe them in the table of cell types, or set contexts.text to null",
+        )
     names = [experiment["name"] for experiment in targets.experiments]
     trained = sorted({targets.experiments[column]["factor"] for column in split.experiments})
     factors = factor_batch(factor_set, trained)
@@ -94,6 +108,9 @@ def train_model(
             residue_dim=factor_set.dim,
             window_bins=config.windows.length // config.windows.bin,
             outputs=tuple(config.training.losses.counted),
+            text_dim=0 if context_set is None else context_set.dim,
+            cell_types=len(learnt),
+            learnt=config.contexts.learnt,
         ),
         panel=factors.motifs[factors.has_motif],
     )
@@ -111,6 +128,7 @@ def train_model(
         signals=signals,
         names=names,
         reads=[experiment.get("reads") for experiment in targets.experiments],
+        context_dropout=config.contexts.dropout,
     )
     trainer.run()
     thresholds = trainer.validator.thresholds(
@@ -118,6 +136,7 @@ def train_model(
     )
     about = {
         "embedder": factor_set.embedder,
+        "contexts": {"encoder": None if context_set is None else context_set.encoder, "learnt": learnt},
         "manifest": _manifest(config, reference, targets, split, trained),
         "thresholds": thresholds,
         "fdr": config.prediction.fdr,
@@ -158,6 +177,23 @@ def _require_fitting(targets: Targets, reference: Reference, config: Config, cel
         raise InputError(
             f"the targets do not fit what they are trained with: {'; '.join(wrong)}",
             mend="run `tfbind targets` again",
+        )
+
+
+def _require_texts_as_configured(config: Config, context_set: ContextSet | None) -> None:
+    wanted, found = config.contexts.text is not None, context_set is not None and context_set.encoder is not None
+    if wanted and not found:
+        raise InputError(
+            "descriptions of cell types are to be read, and no texts are given",
+            key="contexts.text",
+            mend="run `tfbind contexts` and give its folder by --contexts, or set contexts.text to null",
+        )
+    if found and not wanted:
+        raise InputError(
+            "texts are given, and the configuration names nothing that reads descriptions of cell types",
+            file=context_set.folder,
+            key="contexts.text",
+            mend="leave --contexts out, or set contexts.text",
         )
 
 

@@ -21,6 +21,7 @@ from tfbind.tables import (
     factors_to_render,
     read_tables,
     sources,
+    trained_cell_types,
 )
 
 
@@ -68,12 +69,8 @@ CELL_TYPES = {row.cell_type: row for row in TABLES.cell_types}
 WITH_TRACK = [name for name, row in CELL_TYPES.items() if row.accessibility is not None]
 ACCESSIBILITY_TRACKS = [f"{RESULTS}/accessibility/{name}.bw" for name in WITH_TRACK]
 # A cell type that is only to be predicted changes no model.
-TRAINED_CELL_TYPES = {
-    row.cell_type
-    for row in TABLES.experiments
-    if row.factor not in CONFIG.splits.held_out_factors
-    and row.cell_type not in CONFIG.splits.held_out_cell_types
-}
+TRAINED_CELL_TYPES = trained_cell_types(CONFIG, TABLES)
+MEASURED_CELL_TYPES = {row.cell_type for row in TABLES.experiments}
 TRAINED_TRACKS = [
     f"{RESULTS}/accessibility/{name}.bw"
     for name in WITH_TRACK
@@ -129,6 +126,22 @@ def simulated_files():
         for path in local
         if path.resolve().is_relative_to(folder.resolve())
     ]
+
+
+def contexts_of(cell_types):
+    """The folders with the texts of cell types, if the model reads any."""
+    read = CONFIG.contexts.text is not None
+    return [f"{RESULTS}/contexts/{name}" for name in sorted(cell_types) if read]
+
+
+def context_of(wildcards):
+    """The folder with the text of a cell type, if the model reads any."""
+    return contexts_of([wildcards.cell_type])
+
+
+def contexts_option(wildcards, input):
+    """How a verb is told where the folders of texts are."""
+    return ["--contexts", f"{RESULTS}/contexts"] if input.contexts else []
 
 
 def accessibility_source(wildcards):

@@ -1,19 +1,21 @@
-# What is said of the cell types of the table, measured or not, as vectors.
+# What is said of a cell type, measured or not, as a vector. One job a cell type: a further one trains and renders
+# nothing again.
 
 
 rule contexts:
     input:
         text_encoder_files(),
     output:
-        directory(f"{RESULTS}/contexts"),
+        directory(f"{RESULTS}/contexts/{{cell_type}}"),
     log:
-        f"{LOGS}/contexts.log",
+        f"{LOGS}/contexts/{{cell_type}}.log",
     conda:
         "../envs/tfbind.yaml"
     params:
         config=EFFECTIVE_CONFIG,
         settings=settings_of("contexts"),
-        cell_types=cells(TABLES.cell_types, "cell_type", "description"),
+        description=description,
         gpus=gpus,
     shell:
-        "tfbind contexts --config {params.config:q} --output {output:q} --gpus {params.gpus} > {log:q} 2>&1"
+        "tfbind contexts --config {params.config:q} --cell-type {wildcards.cell_type:q} --output {output:q}"
+        " --gpus {params.gpus} > {log:q} 2>&1"

@@ -86,6 +86,11 @@ def factors_of_batch(wildcards):
     return BATCHES[int(wildcards.batch)]
 
 
+def description(wildcards):
+    """What is said of a cell type."""
+    return CELL_TYPES[wildcards.cell_type].description
+
+
 def described_cell_type(wildcards):
     """What the tracks of a cell type say of it."""
     return cells([CELL_TYPES[wildcards.cell_type]], "description", "accessibility")

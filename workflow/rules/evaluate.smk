@@ -9,6 +9,7 @@ rule evaluate:
         model=rules.train.output.model,
         embedding=rules.assemble.output,
         accessibility=ACCESSIBILITY_TRACKS,
+        contexts=contexts_of(MEASURED_CELL_TYPES),
     output:
         directory(f"{RESULTS}/evaluation"),
     log:
@@ -21,10 +22,11 @@ rule evaluate:
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
+        contexts=contexts_option,
         settings=settings_of("evaluate"),
         gpus=gpus,
     shell:
         "tfbind evaluate --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
         " --targets {input.targets:q} --model {input.model:q} --embedding {input.embedding:q}"
-        " --accessibility {params.accessibility:q} --output {output:q} --threads {threads}"
+        " --accessibility {params.accessibility:q} {params.contexts:q} --output {output:q} --threads {threads}"
         " --gpus {params.gpus} > {log:q} 2>&1"

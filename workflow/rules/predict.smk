@@ -52,6 +52,7 @@ rule render:
         model=rules.train.output.model,
         embedding=rules.assemble.output,
         accessibility=accessibility_track,
+        contexts=context_of,
     output:
         temp(directory(f"{RESULTS}/tracks_in_batches/{{cell_type}}/{{batch}}")),
     log:
@@ -64,14 +65,15 @@ rule render:
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_option,
+        contexts=contexts_option,
         factors=factors_of_batch,
         cell_type=described_cell_type,
         gpus=gpus,
     shell:
         "tfbind render --config {params.config:q} --cell-type {wildcards.cell_type:q} --batch {wildcards.batch:q}"
         " --reference {input.reference:q} --factors {input.factors:q} --model {input.model:q}"
-        " --embedding {input.embedding:q} {params.accessibility:q} --output {output:q} --threads {threads}"
-        " --gpus {params.gpus} > {log:q} 2>&1"
+        " --embedding {input.embedding:q} {params.accessibility:q} {params.contexts:q} --output {output:q}"
+        " --threads {threads} --gpus {params.gpus} > {log:q} 2>&1"
 
 
 rule gather:

@@ -8,6 +8,7 @@ rule train:
         factors=rules.factors.output,
         targets=rules.targets.output,
         accessibility=TRAINED_TRACKS,
+        contexts=contexts_of(TRAINED_CELL_TYPES),
     output:
         model=directory(f"{RESULTS}/model"),
         history=f"{RESULTS}/training/history.tsv",
@@ -21,6 +22,7 @@ rule train:
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
+        contexts=contexts_option,
         state=f"{RESULTS}/training/state",
         settings=settings_of("train"),
         launcher=launcher,
@@ -28,7 +30,7 @@ rule train:
     shell:
         # Signals that ask it to stop are for the training alone, which keeps its state first.
         "trap '' TERM INT USR1; {params.launcher} tfbind train --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
-        " --targets {input.targets:q} --accessibility {params.accessibility:q} --state {params.state:q}"
+        " --targets {input.targets:q} --accessibility {params.accessibility:q} {params.contexts:q} --state {params.state:q}"
         " --history {output.history:q} --output {output.model:q} --threads {threads}"
         " --gpus {params.gpus} 2>&1 | tee {log:q}"
 
