@@ -596,6 +596,57 @@ def evaluate(
     print_summary(rows)
 
 
+@main.command()
+@config_option
+@click.option(
+    "--variants",
+    type=FILE,
+    required=True,
+    help="YAML: names of variants, and below each the keys of `model`, `training` and `contexts` that differ.",
+)
+@reference_option
+@factors_option
+@contexts_option
+@targets_option
+@tracks_option
+@click.option("--work", type=FILE, required=True, help="Folder that keeps models and scores of what is done.")
+@output_option("TSV to write.")
+@threads_option
+@gpus_option
+def ablate(
+    configs: tuple[Path, ...],
+    variants: Path,
+    reference: Path,
+    factors: Path,
+    contexts: Path | None,
+    targets: Path,
+    accessibility: Path,
+    work: Path,
+    output: Path,
+    threads: int | None,
+    gpus: int,
+) -> None:
+    """Train variants of the configuration on the same data, and score them side by side, in one table."""
+    from tfbind.evaluation.ablation import DataFolders, ablate, read_variants, write_table
+    from tfbind.factors.factorset import FactorSet
+    from tfbind.genome.reference import Reference
+
+    _use_threads(threads)
+    config, dataset = _read(configs)
+    genome = Reference.open(reference)
+    folders = DataFolders(
+        genome,
+        FactorSet.open(factors),
+        _targets(targets, genome, dataset, config),
+        [row.cell_type for row in dataset.cell_types],
+        [_track(row, accessibility) for row in dataset.cell_types],
+        _context_set(contexts, dataset.cell_types),
+    )
+    rows = ablate(read_variants(variants, config), folders, work, device=_device(config, gpus))
+    write_table(output, rows)
+    click.echo(output.read_text(encoding="utf-8"), nl=False)
+
+
 @main.command("plot-history")
 @click.argument("history", type=FILE)
 @output_option("Path of the plot without its ending: .svg and .png are written.")

@@ -817,11 +817,12 @@ def load_config(paths: Path | Sequence[Path]) -> Config:
     paths = [paths] if isinstance(paths, Path) else list(paths)
     merged: dict[str, Any] = {}
     for path in paths:
-        merged = _merge(merged, _read_yaml(path))
+        merged = merge_values(merged, read_yaml(path))
     return parse_config(merged, file=", ".join(map(str, paths)))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Keys and values of a YAML file; a key that stands twice is an error."""
     if not path.is_file():
         raise InputError("no such configuration file", file=path, mend="give the path of a config.yaml")
     try:
@@ -859,11 +860,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge_values(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of one configuration with those of another laid over them, key by key."""
     merged = dict(base)
     for key, value in over.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(dict(merged[key]), value)
+            merged[key] = merge_values(merged[key], value)
         else:
             merged[key] = value
     return merged

@@ -61,7 +61,7 @@ def evaluate(
         If the model was trained, or stopped, on one of these chromosomes or on another genome, which says
         nothing of them; if the genome has no such chromosome.
     """
-    _require_held_out(checkpoint.about["manifest"], embedding, chromosomes)
+    require_held_out(checkpoint.about["manifest"], embedding, chromosomes)
     labels = np.concatenate([np.asarray(data.labels[chrom]) for chrom in chromosomes])
     rows = []
     with Progress("evaluating", len(experiments), unit="experiments") as progress:
@@ -146,9 +146,8 @@ def _by_factor(factors: Any, columns: np.ndarray) -> dict[str, np.ndarray]:
     return {factor: columns[:, index] for index, factor in enumerate(factors)}
 
 
-def _require_held_out(
-    manifest: Mapping[str, Any], embedding: GenomeEmbedding, chromosomes: Sequence[str]
-) -> None:
+def require_held_out(manifest: Mapping[str, Any], embedding: GenomeEmbedding, chromosomes: Sequence[str]) -> None:
+    """Refuse to test a model on chromosomes that its manifest lists, on another genome, or on none."""
     key = "splits.test_chromosomes"
     if manifest["genome"] != embedding.about["genome"]:
         raise InputError(

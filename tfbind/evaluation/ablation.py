@@ -1,0 +1,245 @@
+"""An ablation: variants of a configuration, trained on the same data and scored on the same bins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tfbind.config import Config, merge_values, parse_config, read_yaml
+from tfbind.contexts.contextset import ContextSet
+from tfbind.core.errors import InputError
+from tfbind.core.files import atomic_path, read_json, write_json
+from tfbind.evaluation.evaluate import experiment_kind, require_held_out
+from tfbind.evaluation.tables import KINDS, score_experiment
+from tfbind.factors.factorset import FactorSet
+from tfbind.genome.reference import Reference
+from tfbind.genome.windows import tile
+from tfbind.model.batching import factor_batch
+from tfbind.model.checkpoint import Checkpoint, load_checkpoint
+from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, open_genome_data
+from tfbind.model.factors import FactorBatch
+from tfbind.model.inference import embed_windows
+from tfbind.prediction.embed import GenomeEmbedding
+from tfbind.prediction.render import predict_tracks
+from tfbind.training.run import train_model
+from tfbind.training.targets import Targets
+
+# Sections of the configuration in which variants may differ: what is made before training is the same for all.
+SECTIONS = ("model", "training", "contexts")
+# What a prediction is told of a factor.
+INPUTS = ("protein and motif", "protein", "motif")
+COLUMNS = (
+    "variant",
+    "told",
+    "experiments",
+    *(f"auprc, {kind}" for kind in KINDS),
+    "weights",
+    "training_s",
+    "render_s_per_mb_and_track",
+)
+
+
+@dataclass(frozen=True)
+class DataFolders:
+    """What the steps before training made, opened.
+
+    Attributes
+    ----------
+    cell_types, tracks
+        Names, and accessibility bigWigs; None for a cell type without one.
+    """
+
+    reference: Reference
+    factor_set: FactorSet
+    targets: Targets
+    cell_types: Sequence[str]
+    tracks: Sequence[Path | None]
+    context_set: ContextSet | None
+
+
+def read_variants(path: Path, config: Config) -> dict[str, Config]:
+    """The variants of a configuration.
+
+    Parameters
+    ----------
+    path
+        YAML: a name for each variant, and below it the keys in which it differs, as in a configuration; none of
+        them (`{}`) is the configuration itself. Only `model`, `training` and `contexts` may differ.
+
+    Raises
+    ------
+    InputError
+        Naming the variant and the key that is wrong.
+    """
+    given = read_yaml(path)
+    base = config.model_dump(mode="json")
+    variants = {}
+    for name, changes in given.items():
+        wrong = sorted(set(changes or {}) - set(SECTIONS))
+        if wrong:
+            raise InputError(
+                f"variant '{name}' changes {', '.join(wrong)}, which is made before training",
+                file=path,
+                key=f"{name}.{wrong[0]}",
+                mend=f"change only {', '.join(SECTIONS)}; another data set is another run",
+            )
+        variants[name] = parse_config(merge_values(base, changes or {}), file=f"{path}, variant {name}")
+    return variants
+
+
+def ablate(
+    variants: Mapping[str, Config], folders: DataFolders, work: Path, *, device: torch.device
+) -> list[dict[str, Any]]:
+    """Train and score each variant.
+
+    What is done is kept in `work`, a folder a variant, and is not done again; a stopped training goes on.
+
+    Returns
+    -------
+    Rows of the table: one a variant and kind of what it is told of a factor.
+    """
+    rows = []
+    for name, config in variants.items():
+        rows += _variant_rows(name, config, folders, work / name, device)
+    return rows
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The table as TSV; an empty field where nothing was measured."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        print(*COLUMNS, sep="\t", file=handle)
+        for row in rows:
+            print(*(_cell(row[column]) for column in COLUMNS), sep="\t", file=handle)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _variant_rows(
+    name: str, config: Config, folders: DataFolders, work: Path, device: torch.device
+) -> list[dict[str, Any]]:
+    done = work / "scores.json"
+    settings = config.model_dump(mode="json")
+    if done.is_file() and (found := read_json(done))["settings"] == settings:
+        return found["rows"]
+    seconds = _train(config, folders, work, device)
+    checkpoint = load_checkpoint(work / "model")
+    checkpoint.model.to(device)
+    rows = _scores(config, folders, checkpoint)
+    weights = sum(weight.numel() for weight in checkpoint.model.parameters())
+    rows = [{"variant": name, **row, "weights": weights, "training_s": seconds} for row in rows]
+    write_json(done, {"settings": settings, "rows": rows})
+    return rows
+
+
+def _train(config: Config, folders: DataFolders, work: Path, device: torch.device) -> float | None:
+    """Train a variant; seconds it took, None if it was not from the start."""
+    fresh = not (work / "state").is_dir()
+    start = time.perf_counter()
+    train_model(
+        config,
+        folders.reference,
+        folders.factor_set,
+        folders.targets,
+        folders.cell_types,
+        folders.tracks,
+        state=work / "state",
+        history=work / "history.tsv",
+        output=work / "model",
+        device=device,
+        context_set=folders.context_set if config.contexts.text is not None else None,
+    )
+    return time.perf_counter() - start if fresh else None
+
+
+def _scores(config: Config, folders: DataFolders, checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    chromosomes = config.splits.test_chromosomes
+    embedding = _embedding(config, folders.reference, checkpoint)
+    require_held_out(checkpoint.about["manifest"], embedding, chromosomes)
+    data = open_genome_data(
+        folders.reference, list(folders.tracks), bin=config.windows.bin, labels=folders.targets.labels
+    )
+    contexts = checkpoint.about["contexts"]
+    texts = None if contexts["encoder"] is None else folders.context_set
+    data = data.knowing(list(folders.cell_types), texts, contexts["learnt"])
+    return [_scores_told(told, checkpoint, embedding, data, folders, chromosomes) for told in INPUTS]
+
+
+def _embedding(config: Config, reference: Reference, checkpoint: Checkpoint) -> GenomeEmbedding:
+    """Of the test chromosomes alone, in memory, in 16 bits as a whole one is stored."""
+    windows = config.windows
+    sizes = {chrom: reference.sizes[chrom] for chrom in config.splits.test_chromosomes}
+    tiled = tile(sizes, length=windows.length, core=windows.core, bin=windows.bin)
+    parts: dict[str, list[np.ndarray]] = {chrom: [] for chrom in sizes}
+    found = embed_windows(
+        checkpoint.model,
+        reference.fetch,
+        tiled,
+        batch_size=config.prediction.batch_size,
+        precision=config.prediction.precision,
+    )
+    for window, tokens in found:
+        parts[window.chrom].append(tokens.astype(np.float16))
+    tokens = {chrom: np.concatenate(found) for chrom, found in parts.items()}
+    return GenomeEmbedding({"genome": reference.checksum}, tokens)
+
+
+def _scores_told(
+    told: str,
+    checkpoint: Checkpoint,
+    embedding: GenomeEmbedding,
+    data: GenomeData,
+    folders: DataFolders,
+    chromosomes: Sequence[str],
+) -> dict[str, Any]:
+    """Mean AUPRC by kind of experiment, over those whose factor has what is told; and seconds of rendering."""
+    labels = np.concatenate([np.asarray(data.labels[chrom]) for chrom in chromosomes])
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    seconds, tracks = 0.0, 0
+    for cell, cell_type in enumerate(folders.cell_types):
+        columns = [i for i, each in enumerate(folders.targets.experiments) if each["cell_type"] == cell_type]
+        named = list(dict.fromkeys(folders.targets.experiments[column]["factor"] for column in columns))
+        if not named:
+            continue
+        factors, kept = _told(factor_batch(folders.factor_set, named), told)
+        if not len(kept):
+            continue
+        start = time.perf_counter()
+        logits = np.concatenate(
+            [track for _, track in predict_tracks(checkpoint, embedding, data, factors, cell, chromosomes)]
+        )
+        seconds, tracks = seconds + time.perf_counter() - start, tracks + len(kept)
+        place = {named[row]: column for column, row in enumerate(kept.tolist())}
+        for column in columns:
+            experiment = folders.targets.experiments[column]
+            keep, bound = labels[:, column] != LEFT_OUT, labels[:, column] == BOUND
+            if experiment["factor"] in place and bound.any():
+                track = logits[:, place[experiment["factor"]]]
+                score = score_experiment(bound, keep, track)["auprc"]
+                found[experiment_kind(experiment, checkpoint.about["manifest"])].append(score)
+    megabases = len(labels) * data.bin / 1e6
+    return {
+        "told": told,
+        "experiments": sum(map(len, found.values())),
+        **{f"auprc, {kind}": float(np.mean(values)) if values else None for kind, values in found.items()},
+        "render_s_per_mb_and_track": seconds / megabases / tracks if tracks else None,
+    }
+
+
+def _told(factors: FactorBatch, told: str) -> tuple[FactorBatch, torch.Tensor]:
+    """The factors that have what is told, with nothing else; and which they are."""
+    if told == "protein":
+        factors = replace(factors, has_motif=torch.zeros_like(factors.has_motif))
+    if told == "motif":
+        factors = replace(factors, residue_mask=torch.zeros_like(factors.residue_mask))
+    kept = (factors.has_protein | factors.has_motif).nonzero().squeeze(1)
+    return (factors.select(kept) if len(kept) else factors), kept
