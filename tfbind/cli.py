@@ -571,8 +571,7 @@ def evaluate(
     config, dataset = _read(configs)
     genome, checkpoint = _open(reference, model, config)
     labels = _targets(targets, genome, dataset, config)
-    measured = {experiment["cell_type"] for experiment in labels.experiments}
-    rows = [row for row in dataset.cell_types if row.cell_type in measured]
+    rows = _measured(dataset, labels)
     cell_types = [row.cell_type for row in rows]
     tracks = [_track(row, accessibility) for row in rows]
     context_set = _models_context_set(contexts, rows, checkpoint)
@@ -634,16 +633,18 @@ def ablate(
     _use_threads(threads)
     config, dataset = _read(configs)
     genome = Reference.open(reference)
+    labels = _targets(targets, genome, dataset, config)
+    rows = _measured(dataset, labels)
     folders = DataFolders(
         genome,
         FactorSet.open(factors),
-        _targets(targets, genome, dataset, config),
-        [row.cell_type for row in dataset.cell_types],
-        [_track(row, accessibility) for row in dataset.cell_types],
-        _context_set(contexts, dataset.cell_types),
+        labels,
+        [row.cell_type for row in rows],
+        [_track(row, accessibility) for row in rows],
+        _context_set(contexts, rows),
     )
-    rows = ablate(read_variants(variants, config), folders, work, device=_device(config, gpus))
-    write_table(output, rows)
+    table = ablate(read_variants(variants, config), folders, work, device=_device(config, gpus))
+    write_table(output, table)
     click.echo(output.read_text(encoding="utf-8"), nl=False)
 
 
@@ -678,6 +679,12 @@ def _cell_type(dataset: DataSet, name: str, config: Config) -> CellTypeRow:
     raise InputError(
         f"there is no cell type '{name}'", file=config.tables.cell_types, mend=f"take one of {known}"
     )
+
+
+def _measured(dataset: DataSet, targets: Targets) -> list[CellTypeRow]:
+    """The cell types in which something was measured."""
+    names = {experiment["cell_type"] for experiment in targets.experiments}
+    return [row for row in dataset.cell_types if row.cell_type in names]
 
 
 def _trained(dataset: DataSet, config: Config) -> list[CellTypeRow]:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+import tfbind
 from tfbind.config import Config, merge_values, parse_config, read_yaml
 from tfbind.contexts.contextset import ContextSet
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_path, read_json, write_json
+from tfbind.core.files import atomic_path, read_json, sha256_file, write_json
 from tfbind.evaluation.evaluate import experiment_kind, require_held_out
 from tfbind.evaluation.tables import KINDS, score_experiment
 from tfbind.factors.factorset import FactorSet
@@ -127,9 +128,8 @@ def _cell(value: Any) -> str:
 def _variant_rows(
     name: str, config: Config, folders: DataFolders, work: Path, device: torch.device
 ) -> list[dict[str, Any]]:
-    done = work / "scores.json"
-    settings = config.model_dump(mode="json")
-    if done.is_file() and (found := read_json(done))["settings"] == settings:
+    done, identity = work / "scores.json", _identity(config, folders)
+    if done.is_file() and (found := read_json(done))["of"] == identity:
         return found["rows"]
     seconds = _train(config, folders, work, device)
     checkpoint = load_checkpoint(work / "model")
@@ -137,8 +137,21 @@ def _variant_rows(
     rows = _scores(config, folders, checkpoint)
     weights = sum(weight.numel() for weight in checkpoint.model.parameters())
     rows = [{"variant": name, **row, "weights": weights, "training_s": seconds} for row in rows]
-    write_json(done, {"settings": settings, "rows": rows})
+    write_json(done, {"of": identity, "rows": rows})
     return rows
+
+
+def _identity(config: Config, folders: DataFolders) -> dict[str, Any]:
+    """What the scores of a variant belong to."""
+    return {
+        "tfbind": tfbind.__version__,
+        "config": config.model_dump(mode="json"),
+        "genome": folders.reference.checksum,
+        "factors": folders.factor_set.checksum,
+        "targets": folders.targets.about["checksum"],
+        "accessibility": [None if track is None else sha256_file(track) for track in folders.tracks],
+        "contexts": folders.context_set and [folders.context_set.text_key(name) for name in folders.cell_types],
+    }
 
 
 def _train(config: Config, folders: DataFolders, work: Path, device: torch.device) -> float | None:

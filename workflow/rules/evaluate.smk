@@ -1,4 +1,5 @@
-# How good the predictions are on held-out chromosomes, beside baselines.
+# How good the predictions are on held-out chromosomes, beside baselines; and, where it is asked for, of variants of
+# the model: `snakemake ... results/NAME/ablation.tsv`.
 
 
 rule evaluate:
@@ -29,4 +30,33 @@ rule evaluate:
         "tfbind evaluate --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
         " --targets {input.targets:q} --model {input.model:q} --embedding {input.embedding:q}"
         " --accessibility {params.accessibility:q} {params.contexts:q} --output {output:q} --threads {threads}"
+        " --gpus {params.gpus} > {log:q} 2>&1"
+
+
+rule ablate:
+    input:
+        reference=rules.reference.output,
+        factors=rules.factors.output,
+        targets=rules.targets.output,
+        accessibility=ACCESSIBILITY_TRACKS,
+        contexts=contexts_of(MEASURED_CELL_TYPES),
+        variants="config/ablation.yaml",
+    output:
+        f"{RESULTS}/ablation.tsv",
+    log:
+        f"{LOGS}/ablate.log",
+    conda:
+        "../envs/tfbind.yaml"
+    threads: 16
+    params:
+        config=EFFECTIVE_CONFIG,
+        accessibility=accessibility_folder,
+        contexts=contexts_option,
+        work=f"{RESULTS}/ablation",
+        settings=settings_of("train"),
+        gpus=gpus,
+    shell:
+        "tfbind ablate --config {params.config:q} --variants {input.variants:q} --reference {input.reference:q}"
+        " --factors {input.factors:q} --targets {input.targets:q} --accessibility {params.accessibility:q}"
+        " {params.contexts:q} --work {params.work:q} --output {output:q} --threads {threads}"
         " --gpus {params.gpus} > {log:q} 2>&1"
