@@ -24,6 +24,12 @@ def one_torch_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Whatever ran before, a test draws the same weights."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def make_model() -> Callable[..., BindingModel]:
     """A tiny model in eval mode; its weights and running statistics are shaken, so that nothing is at 0."""

@@ -1,5 +1,5 @@
 # How good the predictions are on held-out chromosomes, beside baselines; and, where it is asked for, of variants of
-# the model: `snakemake ... results/NAME/ablation.tsv`.
+# the model: `snakemake ... results/NAME/ablation/table.tsv`.
 
 
 rule evaluate:
@@ -42,7 +42,7 @@ rule ablate:
         contexts=contexts_of(MEASURED_CELL_TYPES),
         variants="config/ablation.yaml",
     output:
-        f"{RESULTS}/ablation.tsv",
+        f"{RESULTS}/ablation/table.tsv",
     log:
         f"{LOGS}/ablate.log",
     conda:
@@ -52,7 +52,7 @@ rule ablate:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
         contexts=contexts_option,
-        work=f"{RESULTS}/ablation",
+        work=f"{RESULTS}/ablation/variants",
         settings=settings_of("train"),
         gpus=gpus,
     shell:
