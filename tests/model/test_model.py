@@ -11,6 +11,7 @@ import pytest
 import torch
 from enformer_pytorch import Enformer
 from scipy.stats import pearsonr
+from sklearn.metrics import log_loss
 
 import tfbind
 from tfbind import Model
@@ -338,6 +339,26 @@ def test_the_loss_of_binding_masks_what_is_not_known():
     close(binding_loss(model(**given)[..., None], coded[..., None]), masked)
     with pytest.raises(InputError, match="labels are 1"):
         model(**given, target=torch.full((2, KEPT), 3))
+
+
+@pytest.mark.parametrize("loss", ["binding", "poisson", "peak_score"])
+def test_the_loss_is_of_what_is_predicted(loss):
+    """Probabilities that are shown are those that the loss made so: no sigmoid comes after a loss of logits."""
+    model, given = make(loss=loss).eval(), inputs()
+    target = targets(loss, 2, KEPT)
+    found, target_of = model.predict(**given).double().numpy(), target.double().numpy()
+    expected = {
+        "binding": lambda: log_loss(target_of.ravel(), found.ravel()),
+        "poisson": lambda: np.mean(found - target_of * np.log(found)),
+        "peak_score": lambda: np.mean(
+            np.where(
+                (error := np.abs(found + model.depth.effects[1].item() - np.log1p(target_of))) < 1,
+                error**2 / 2,
+                error - 0.5,
+            )
+        ),
+    }[loss]()
+    assert model(**given, target=target).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_read_depth_shifts_peak_scores_of_training_alone():
