@@ -429,6 +429,18 @@ def test_proteins_and_descriptions_may_be_strings():
     close(model(seq, aa_embed=padded, aa_mask=mask, **known), found)
 
 
+def test_a_complex_is_its_proteins_one_after_the_other():
+    embedder = PhysicochemicalEmbedder()
+    model = make(aa_embed_dim=embedder.dim, aa_embedder=embedder).eval()
+    seq = inputs()["seq"]
+    found = model(seq, aa=["MKVLA", ("MAHHC", "WWK")])
+    single, first, second = (torch.as_tensor(each) for each in embedder.embed(["MKVLA", "MAHHC", "WWK"]))
+    padded = torch.stack([torch.nn.functional.pad(single, (0, 0, 0, 3)), torch.cat([first, second])])
+    close(model(seq, aa_embed=padded, aa_mask=torch.arange(8) < torch.tensor([5, 8])[:, None]), found)
+    with pytest.raises(InputError, match="without a protein"):
+        model(seq, aa=["MKVLA", ()])
+
+
 def test_precision_of_the_trunk_changes_little():
     model, given = make().eval(), inputs()
     with torch.no_grad():
