@@ -134,6 +134,15 @@ def test_experiments_are_named_apart_by_what_differs(tmp_path):
     ]
 
 
+def test_names_that_end_in_letters_of_an_ending_stay_whole(tmp_path):
+    factors = [FactorRow(factor=name, motif="M") for name in ("TSV", "AFAF.fa", "SNOB", "x.bed")]
+    cells = [CellTypeRow(cell_type=name) for name in ("narrowPeak", "HeLa.a", "bw", "K562.tsv")]
+    rows = [f"{factor.factor}\t{cell.cell_type}\tp.bed" for factor, cell in zip(factors, cells, strict=True)]
+    path = write(tmp_path, "experiments.tsv", "\n".join(["factor\tcell_type\tpeaks", *rows]) + "\n")
+    found = read_experiments(path, factors, cells)
+    assert [row.name for row in found] == ["TSV.narrowPeak", "AFAF.fa.HeLa.a", "SNOB.bw", "x.bed.K562.tsv"]
+
+
 def test_an_alias_in_the_experiments_stands_for_its_cell_type(tmp_path):
     assert read_measured(tmp_path, "CTCF\tk-562\ta.bed\t\t")[0].name == "CTCF.K562"
 

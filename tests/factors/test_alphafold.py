@@ -43,6 +43,16 @@ def test_arrays_of_each_form_come_through(arrays, tmp_path):
     assert embedder.dim == AlphaFoldEmbedder(folder).dim == 6
 
 
+def test_accessions_that_end_in_letters_of_an_ending_stay_whole(tmp_path):
+    names = ["npy", "puppy.npy", "zip.npz", "tensors.safetensors"]
+    for length, name in enumerate(names, 1):
+        np.save(tmp_path / f"{name}.npy", np.full((length, 2), length))
+    embedder = AlphaFoldEmbedder(tmp_path)
+    for length, name in enumerate(names, 1):
+        assert embedder.path(Protein(name, "X", "M" * length)) == tmp_path / f"{name}.npy"
+        assert embedder.embed_proteins([Protein(name, "X", "M" * length)])[0].shape == (length, 2)
+
+
 def test_a_changed_array_is_not_taken_from_the_cache(arrays, tmp_path):
     folder, values = arrays
     (before,) = embed_each([REB1], AlphaFoldEmbedder(folder), tmp_path / "cache")

@@ -32,6 +32,12 @@ def test_header_styles_and_spelling(tmp_path):
     ]
 
 
+def test_names_that_end_in_letters_of_an_ending_stay_whole(tmp_path):
+    names = ["FASTA", "ATF.fasta", "stat.fa", "GATA_HUMAN", "P1.gz"]
+    path = write(tmp_path / "p.fa", "".join(f">{name}\nMKV\n" for name in names))
+    assert list(read_proteins([path])) == names
+
+
 def test_gzip_reads_the_same_and_nothing_is_left_beside_it(tmp_path):
     plain = write(tmp_path / "p.fa", ">A\nMKV\n>B\nMLL\n")
     zipped = tmp_path / "p.fa.gz"

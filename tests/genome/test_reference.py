@@ -71,7 +71,7 @@ def test_compression_changes_nothing(tmp_path: Path) -> None:
 def test_checksum_tells_genomes_apart(write) -> None:
     first = build(write("genome.fa", FASTA)).checksum
     assert first == build(write("genome.fa", FASTA.upper().replace(">CHR", ">chr"))).checksum
-    for text in (FASTA.replace("GGGG", "GGGC"), FASTA.replace(">chr2", ">chr3")):
+    for text in (FASTA.replace("GGGG", "GGGC"), FASTA.replace(">chr2", ">chr3"), FASTA.replace("N", "A")):
         assert build(write("genome.fa", text)).checksum != first
     assert build(write("genome.fa", FASTA), exclude=["chrM"]).checksum != first
 
@@ -189,6 +189,13 @@ def test_names_that_are_no_file_names(write) -> None:
     reference = build(write("genome.fa", ">a/b\nACGT\n>HLA-A*01:01\nCC\n"))
     assert reference.codes("a/b").tolist() == [0, 1, 2, 3]
     assert reference.codes("HLA-A*01:01").tolist() == [1, 1]
+
+
+def test_names_that_end_in_letters_of_an_ending_stay_whole(write) -> None:
+    names = ["chrn", "chr.npy", "py", "chr.fa", "gaf.fa.gz"]
+    reference = build(write("genome.fa", "".join(f">{name}\n{'A' * n}C\n" for n, name in enumerate(names, 1))))
+    assert list(reference.sizes) == names
+    assert [len(reference.codes(name)) for name in names] == [2, 3, 4, 5, 6]
 
 
 def test_a_pickled_reference_carries_no_genome(write) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from enformer_pytorch import Enformer
 from scipy.stats import pearsonr
+from sklearn.metrics import log_loss
 
 import tfbind
 from tfbind import Model
@@ -340,6 +341,26 @@ def test_the_loss_of_binding_masks_what_is_not_known():
         model(**given, target=torch.full((2, KEPT), 3))
 
 
+@pytest.mark.parametrize("loss", ["binding", "poisson", "peak_score"])
+def test_the_loss_is_of_what_is_predicted(loss):
+    """Probabilities that are shown are those that the loss made so: no sigmoid comes after a loss of logits."""
+    model, given = make(loss=loss).eval(), inputs()
+    target = targets(loss, 2, KEPT)
+    found, target_of = model.predict(**given).double().numpy(), target.double().numpy()
+    expected = {
+        "binding": lambda: log_loss(target_of.ravel(), found.ravel()),
+        "poisson": lambda: np.mean(found - target_of * np.log(found)),
+        "peak_score": lambda: np.mean(
+            np.where(
+                (error := np.abs(found + model.depth.effects[1].item() - np.log1p(target_of))) < 1,
+                error**2 / 2,
+                error - 0.5,
+            )
+        ),
+    }[loss]()
+    assert model(**given, target=target).item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_read_depth_shifts_peak_scores_of_training_alone():
     model, given = make(loss="peak_score").eval(), inputs()
     score = targets("peak_score", 2, KEPT)
@@ -406,6 +427,18 @@ def test_proteins_and_descriptions_may_be_strings():
     known = {"contextual_embed": context, "contextual_mask": torch.tensor([True, False])}
     mask = torch.arange(20) < torch.tensor([20, 5])[:, None]
     close(model(seq, aa_embed=padded, aa_mask=mask, **known), found)
+
+
+def test_a_complex_is_its_proteins_one_after_the_other():
+    embedder = PhysicochemicalEmbedder()
+    model = make(aa_embed_dim=embedder.dim, aa_embedder=embedder).eval()
+    seq = inputs()["seq"]
+    found = model(seq, aa=["MKVLA", ("MAHHC", "WWK")])
+    single, first, second = (torch.as_tensor(each) for each in embedder.embed(["MKVLA", "MAHHC", "WWK"]))
+    padded = torch.stack([torch.nn.functional.pad(single, (0, 0, 0, 3)), torch.cat([first, second])])
+    close(model(seq, aa_embed=padded, aa_mask=torch.arange(8) < torch.tensor([5, 8])[:, None]), found)
+    with pytest.raises(InputError, match="without a protein"):
+        model(seq, aa=["MKVLA", ()])
 
 
 def test_precision_of_the_trunk_changes_little():

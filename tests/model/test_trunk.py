@@ -119,7 +119,14 @@ def test_gradients_reach_the_bases_even_of_a_frozen_trunk(codes):
 
 
 @pytest.mark.parametrize("bin", [16, 64])
-@pytest.mark.parametrize("changes", [{}, {"dim": 36, "heads": 3, "dim_divisible_by": 9, "attn_dim_key": 5}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"dim": 36, "heads": 3, "dim_divisible_by": 9, "attn_dim_key": 5},
+        {"dim": 36, "heads": 3, "dim_divisible_by": 12},  # half of dim is no multiple, as of Enformer's 384
+    ],
+)
 def test_an_enformer_without_its_heads_is_as_it_was(bin, changes, codes):
     original = enformer(bin=bin, target_length=-1, **changes)
     trunk = EnformerTrunk(original).eval()
@@ -176,9 +183,10 @@ def test_a_width_that_heads_do_not_divide_names_the_key_and_a_width_that_works(d
 
 
 def test_a_divisor_that_does_not_divide_is_an_error():
-    with pytest.raises(InputError, match=r"dim_divisible_by \(32\)") as caught:
-        make_trunk(tiny(dim=48, heads=2, dim_divisible_by=32), 16)
-    assert caught.value.key == "model.trunk.dim_divisible_by"
+    for divisor in (32, 48):
+        with pytest.raises(InputError, match=rf"dim_divisible_by \({divisor}\)") as caught:
+            make_trunk(tiny(dim=48, heads=2, dim_divisible_by=divisor), 16)
+        assert caught.value.key == "model.trunk.dim_divisible_by"
 
 
 # Dilated.

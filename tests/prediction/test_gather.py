@@ -78,6 +78,16 @@ def test_batches_are_laid_together_by_links_and_stay(batches, tmp_path):
     assert not (tmp_path / "CT1/.snakemake_timestamp").exists()
 
 
+def test_names_that_end_in_letters_of_an_ending_stay_whole(tmp_path):
+    """Of `SNOB.bw`, stripping the letters of `.bw` from the right would leave `SNO`."""
+    names = ["SNOB", "snob", "w.b", "JSON", "son.json", "nark.narrowPeak", "narrowPeak"]
+    for name in names:
+        write_track(tmp_path / "batch", name)
+    gather([tmp_path / "batch"], names, tmp_path / "CT1")
+    assert files(tmp_path / "CT1") == files(tmp_path / "batch")
+    assert len(files(tmp_path / "CT1")) == 3 * len(names)
+
+
 def test_the_links_outlive_the_batches(batches, tmp_path):
     before = files(*batches)
     gather(batches, NAMES, tmp_path / "CT1")

@@ -115,9 +115,10 @@ def check_sizes(settings: TrunkSettings) -> None:
             key="model.trunk.dim",
             mend=f"for {settings.heads} heads take e.g. {6 * settings.heads * max(1, round(per_head / 6))}",
         )
-    if (settings.dim // 2) % settings.dim_divisible_by or settings.dim % settings.dim_divisible_by:
+    # The tower's widths are rounded to multiples: its last one must be dim, and its first one must not be 0.
+    if settings.dim % settings.dim_divisible_by or settings.dim == settings.dim_divisible_by:
         raise InputError(
-            f"dim and dim / 2 must be multiples of dim_divisible_by ({settings.dim_divisible_by})",
+            f"dim ({settings.dim}) must be a larger multiple of dim_divisible_by ({settings.dim_divisible_by})",
             key="model.trunk.dim_divisible_by",
             mend="take a divisor of dim / 2",
         )

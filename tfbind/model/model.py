@@ -137,7 +137,7 @@ class Model(nn.Module):
         self,
         seq: Tensor | str | Sequence[str],
         *,
-        aa: Sequence[str] | None = None,
+        aa: Sequence[str | Sequence[str]] | None = None,
         aa_embed: Tensor | None = None,
         aa_mask: Tensor | None = None,
         motif: Tensor | None = None,
@@ -168,7 +168,8 @@ class Model(nn.Module):
             (B, bp): integers 0-3 for A, C, G, T and 4 for N; or one-hot float (B, bp, 4); or B strings of one
             length (a single string is a batch of one).
         aa
-            T protein sequences, in place of `aa_embed`, for the model's `aa_embedder`.
+            T protein sequences, in place of `aa_embed`, for the model's `aa_embedder`. A complex is a tuple of
+            several: each is embedded by itself, and they follow one another.
         aa_embed
             Residue embeddings (T, L, aa_embed_dim), padded.
         aa_mask
@@ -382,13 +383,17 @@ class Model(nn.Module):
         return effect[:, None, None] if asked.own else effect
 
     def _proteins(
-        self, aa: Sequence[str] | None, embed: Tensor | None, mask: Tensor | None
+        self, aa: Sequence[str | Sequence[str]] | None, embed: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """Residue embeddings and mask, from strings if they are given."""
         if aa is None:
             return embed, mask
         _require_alone("aa", "aa_embed", embed, "aa_embedder", self.aa_embedder)
-        found = [torch.as_tensor(each) for each in self.aa_embedder.embed(list(aa))]
+        complexes = [(each,) if isinstance(each, str) else tuple(each) for each in aa]
+        if not all(complexes):
+            raise InputError("a complex is without a protein", key="aa", mend="give it one, or leave it out")
+        proteins = iter(self.aa_embedder.embed([protein for each in complexes for protein in each]))
+        found = [torch.cat([torch.as_tensor(next(proteins)) for _ in each]) for each in complexes]
         embed = nn.utils.rnn.pad_sequence(found, batch_first=True)
         lengths = torch.tensor([len(each) for each in found])
         return embed, torch.arange(embed.shape[1]) < lengths[:, None]
