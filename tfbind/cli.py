@@ -629,6 +629,7 @@ def ablate(
     from tfbind.evaluation.ablation import DataFolders, ablate, read_variants, write_table
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
+    from tfbind.training.stopping import Stopped
 
     _use_threads(threads)
     config, dataset = _read(configs)
@@ -643,7 +644,11 @@ def ablate(
         [_track(row, accessibility) for row in rows],
         _context_set(contexts, rows),
     )
-    table = ablate(read_variants(variants, config), folders, work, device=_device(config, gpus))
+    try:
+        table = ablate(read_variants(variants, config), folders, work, device=_device(config, gpus))
+    except Stopped as stopped:
+        click.echo(f"tfbind: {stopped}; the same command goes on from there (work: {work})", err=True)
+        sys.exit(128 + stopped.signal)
     write_table(output, table)
     click.echo(output.read_text(encoding="utf-8"), nl=False)
 

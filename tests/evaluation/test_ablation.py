@@ -65,7 +65,10 @@ def test_a_factor_without_what_is_told_is_not_scored(tiny_run, table):
     metrics = read_metrics(tiny_run.results / "evaluation/metrics.tsv")
     measured = [row["factor"] for row in metrics if row["predictor"] == MODEL]
     assert int(table[0]["experiments"]) == int(table[1]["experiments"]) == len(measured)
+    with_motif = [row for row in metrics if row["predictor"] == MODEL and row["factor"] in ("SIM01", "SIM02")]
     assert int(table[2]["experiments"]) == sum(factor in ("SIM01", "SIM02", "SIMB") for factor in measured)
+    expected = np.mean([row["auprc"] for row in with_motif])
+    assert float(table[0]["auprc, protein and motif known"]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_what_is_done_is_not_done_again(ablate, table):
@@ -88,6 +91,8 @@ def test_variants_differ_in_what_is_after_the_data(tiny_run, tmp_path):
             read_variants(file, config)
         return caught.value
 
+    assert "unfit" in str(refused({"../out": {}}))
+    assert "give keys below it" in refused({"three": 3}).mend
     assert refused({"fine": {"windows": {"bin": 32}}}).key == "fine.windows"
     assert "variant jiont" in str(refused({"jiont": {"model": {"interaction": "jiont"}}}))
     assert refused({"jiont": {"model": {"interaction": "jiont"}}}).mend == "did you mean 'joint'?"

@@ -18,6 +18,7 @@ from tfbind import Model
 from tfbind.config import TrunkSettings
 from tfbind.core.errors import InputError
 from tfbind.factors.physicochemical import PhysicochemicalEmbedder
+from tfbind.model.checkpoint import load_checkpoint
 from tfbind.model.conditioning import CONDITIONERS
 from tfbind.model.interaction import INTERACTIONS
 from tfbind.model.losses import binding_loss
@@ -181,6 +182,9 @@ def test_gradients_reach_a_one_hot_sequence():
         ({"target": torch.zeros(2, KEPT + 1)}, "target['track']"),
         ({"target": {"binding": torch.zeros(2, KEPT)}}, "target"),
         ({"return_corr_coef": True}, "target"),
+        ({"target": {}, "return_corr_coef": True}, "target"),
+        ({"target": torch.zeros(2, KEPT), "target_mask": torch.ones(2, KEPT)}, "target_mask"),
+        ({"seq": torch.zeros(0, BIN * BINS, dtype=torch.long)}, "seq"),
         ({"aa": ["MKV", "MK"]}, "aa"),
         ({"contextual_text": ["liver", "blood"]}, "contextual_text"),
     ],
@@ -197,6 +201,8 @@ def test_what_is_wrong_with_an_argument_is_told(change, key):
     [
         ({"loss": "mse"}, "loss"),
         ({"loss": {}}, "loss"),
+        ({"target_length": 0}, "target_length"),
+        ({"focal_gamma": -1.0}, "focal_gamma"),
         ({"loss": {"poisson": 0.0}}, "loss"),
         ({"heads": 5}, "Model()"),
         ({"interaction": "sum"}, "Model()"),
@@ -319,7 +325,7 @@ def test_several_losses_add_up():
         parts.append(weight * model(**given, target=target).item())
     model.weights = weights
     assert model(**given, target=target).item() == pytest.approx(sum(parts), rel=1e-5)
-    with pytest.raises(InputError, match="the loss binding has a weight, and no target"):
+    with pytest.raises(InputError, match="there is none of binding"):
         model(**given, target=target["track"])
 
 
@@ -372,6 +378,48 @@ def test_a_read_depth_shifts_peak_scores_of_training_alone():
             float(model(**given, target=score, depth=torch.full((2,), 0.5)))
         )
     close(model(**given), make(loss="peak_score").eval()(**given))
+
+
+def test_a_saved_model_takes_no_folder_of_something_else(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years")
+    with pytest.raises(InputError, match="something else than a model"):
+        make().save(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years"
+    make().save(tmp_path / "model")
+    make().save(tmp_path / "model")
+
+
+def test_a_loaded_model_trains_as_it_is_told(tmp_path):
+    make(fine_tuning="frozen").save(tmp_path / "model")
+    frozen = Model.load(tmp_path / "model", fine_tuning="frozen")
+    assert not any(weight.requires_grad for weight in frozen.network.trunk.parameters())
+    whole = Model.load(tmp_path / "model", gradient_checkpointing=True)
+    assert all(weight.requires_grad for weight in whole.network.trunk.parameters())
+    assert whole.network.trunk.gradient_checkpointing
+
+
+def test_what_a_workflow_says_of_its_model_stays_with_it(tiny_run, tmp_path):
+    model = Model.load(tiny_run.results / "model")
+    assert model.primary == "binding"
+    model.save(tmp_path / "again")
+    assert load_checkpoint(tmp_path / "again").about["manifest"] == model.about["manifest"]
+
+
+def test_each_sequence_meets_its_own_factor_alone():
+    model, given = make(interaction="joint").eval(), inputs(4, 4, 4)
+    shapes = []
+    model.network.head.interaction.register_forward_hook(lambda _, args, found: shapes.append(found.shape))
+    model(**given)
+    assert [shape[2] for shape in shapes] == [1] * 4
+
+
+def test_an_autocast_of_the_callers_leaves_the_head_alone():
+    model, given = make().eval(), inputs()
+    expected = model(**given)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(**given)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)
 
 
 def test_targets_below_0_are_warned_of():

@@ -195,6 +195,23 @@ def test_what_looks_along_bins_predicts_in_the_windows_of_training(
     assert whole.shape == (75, 2)
     monkeypatch.setattr(inference, "STRETCH", 11)
     np.testing.assert_allclose(predict_chromosome(model, code, data, "one", tokens, pairs), whole, atol=1e-5)
+    # Off the chromosome, and where nothing was embedded, stands what training saw there: tokens of N.
+    empty = inference.empty_token(model)
+    assert np.abs(empty).max() > 0.1
+    with torch.no_grad():
+        alone = model.dna_tokens(torch.full((1, 24 * 16), 4))
+    np.testing.assert_allclose(empty, alone[0].mean(0), atol=1e-5)
+    first = np.concatenate([np.tile(empty, (3, 1)), tokens[:21].astype(np.float32)])
+    with torch.no_grad():
+        found = model.head.decode(
+            torch.as_tensor(first[None]),
+            torch.as_tensor(data.window_codes("one", -3, 24)[None]),
+            code,
+            data.contexts(torch.as_tensor(data.window_accessibility("one", -3 - 12, 24 + 24)[None])),
+            pairs,
+            16,
+        ).binding
+    np.testing.assert_allclose(whole[:18], found[0, 3:21], atol=1e-5)
     # The second window, made by hand: 24 bins from bin 18 - 3, of which all but 3 at either end are kept.
     run = slice(15, 39)
     with torch.no_grad():
@@ -202,7 +219,7 @@ def test_what_looks_along_bins_predicts_in_the_windows_of_training(
             torch.as_tensor(tokens[None, run].astype(np.float32)),
             torch.as_tensor(data.codes["one"][None, 15 * 16 : 39 * 16]),
             code,
-            data.contexts(torch.as_tensor(data.accessibility["one"][None, run])),
+            data.contexts(torch.as_tensor(data.window_accessibility("one", 15 - 12, 24 + 24)[None])),
             pairs,
             16,
         ).binding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ COLUMNS = (
     "told",
     "experiments",
     *(f"auprc, {kind}" for kind in KINDS),
+    "auprc, protein and motif known",
     "weights",
     "training_s",
     "render_s_per_mb_and_track",
@@ -78,10 +80,17 @@ def read_variants(path: Path, config: Config) -> dict[str, Config]:
     InputError
         Naming the variant and the key that is wrong.
     """
-    given = read_yaml(path)
     base = config.model_dump(mode="json")
     variants = {}
-    for name, changes in given.items():
+    for name, changes in read_yaml(path).items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise InputError(
+                f"'{name}' is unfit for a name: it becomes a folder's",
+                file=path,
+                mend="use letters, digits, . _ -",
+            )
+        if not isinstance(changes or {}, Mapping):
+            raise InputError(f"variant '{name}' is {changes!r}", file=path, mend="give keys below it, or {}")
         wrong = sorted(set(changes or {}) - set(SECTIONS))
         if wrong:
             raise InputError(
@@ -217,13 +226,16 @@ def _scores_told(
     """Mean AUPRC by kind of experiment, over those whose factor has what is told; and seconds of rendering."""
     labels = np.concatenate([np.asarray(data.labels[chrom]) for chrom in chromosomes])
     found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    both_known: list[float] = []
     seconds, tracks = 0.0, 0
     for cell, cell_type in enumerate(folders.cell_types):
         columns = [i for i, each in enumerate(folders.targets.experiments) if each["cell_type"] == cell_type]
         named = list(dict.fromkeys(folders.targets.experiments[column]["factor"] for column in columns))
         if not named:
             continue
-        factors, kept = _told(factor_batch(folders.factor_set, named), told)
+        known = factor_batch(folders.factor_set, named)
+        with_both = known.has_protein & known.has_motif
+        factors, kept = _told(known, told)
         if not len(kept):
             continue
         start = time.perf_counter()
@@ -239,13 +251,21 @@ def _scores_told(
                 track = logits[:, place[experiment["factor"]]]
                 score = score_experiment(bound, keep, track)["auprc"]
                 found[experiment_kind(experiment, checkpoint.about["manifest"])].append(score)
+                if with_both[named.index(experiment["factor"])]:
+                    both_known.append(score)
     megabases = len(labels) * data.bin / 1e6
     return {
         "told": told,
         "experiments": sum(map(len, found.values())),
-        **{f"auprc, {kind}": float(np.mean(values)) if values else None for kind, values in found.items()},
+        **{f"auprc, {kind}": _mean(values) for kind, values in found.items()},
+        # The same experiments, whatever is told.
+        "auprc, protein and motif known": _mean(both_known),
         "render_s_per_mb_and_track": seconds / megabases / tracks if tracks else None,
     }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _told(factors: FactorBatch, told: str) -> tuple[FactorBatch, torch.Tensor]:

@@ -105,13 +105,15 @@ class Asked:
     own: bool
     grid: tuple[int, int] | None
 
-    def runs(self) -> Iterator[tuple[slice, Tensor]]:
-        """Sequences that go through the head together, with their pairs."""
+    def runs(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Sequences that go through the head together, the factors that they meet, and pairs of these."""
         if not self.own:
-            yield slice(None), self.pairs
+            yield slice(None), torch.arange(len(self.factors), device=self.pairs.device), self.pairs
             return
         for row in range(len(self.bases)):
-            yield slice(row, row + 1), self.pairs[row : row + 1]
+            factor, cell = self.pairs[row]
+            # The one factor of this sequence is the first of those that it meets.
+            yield slice(row, row + 1), factor[None], torch.stack([torch.zeros_like(factor), cell])[None]
 
     def shaped(self, found: Tensor) -> Tensor:
         """As it is returned: the last axis, of pairs, is left out or unfolded."""
@@ -124,6 +126,10 @@ class Asked:
         like = next(value for value in vars(found).values() if value is not None)
         expected = self.shaped(like).shape
         given = torch.as_tensor(given).to(like.device)
+        if key == "target_mask" and given.dtype != torch.bool:
+            raise InputError(
+                f"is of {str(given.dtype).removeprefix('torch.')}", key=key, mend="give truth values (bool)"
+            )
         if given.shape != expected:
             raise InputError(
                 f"is of shape {tuple(given.shape)}, and predictions of {tuple(expected)}",

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tfbind.genome.windows import Window
 from tfbind.model.binding import BindingModel
-from tfbind.model.data import GenomeData, cut
+from tfbind.model.context_encoder import ACCESSIBILITY_REACH
+from tfbind.model.data import N_CODE, GenomeData, cut
 from tfbind.model.head import FactorCode
 from tfbind.model.precision import DTYPES
 
@@ -100,6 +101,14 @@ def predict_stretch(
     return kept.reshape(-1, kept.shape[-1])[first - lowest :][:count]
 
 
+def empty_token(model: BindingModel) -> np.ndarray:
+    """The DNA token of a bin in nothing but N, float32 (rank,): the mean over a window as in training."""
+    device = next(model.parameters()).device
+    codes = torch.full((1, model.shape.window_bins * model.bin), N_CODE, dtype=torch.uint8, device=device)
+    with torch.inference_mode():
+        return model.dna_tokens(codes)[0].mean(0).cpu().numpy()
+
+
 def _decode(
     model: BindingModel,
     factors: FactorCode,
@@ -113,8 +122,15 @@ def _decode(
     """Logits of runs of `length` bins from each of `starts`, float32 (runs, length, pairs)."""
     device = next(model.parameters()).device
     dna = np.stack([cut(tokens, start, length, 0) for start in starts]).astype(np.float32)
+    empty = (dna == 0).all(-1)
+    if empty.any() and not model.head.local:
+        # Off the chromosome, and in runs of N that were not embedded, training saw tokens of N.
+        dna[empty] = empty_token(model)
     codes = np.stack([data.window_codes(chrom, start, length) for start in starts])
-    accessibility = np.stack([data.window_accessibility(chrom, start, length) for start in starts])
+    around = ACCESSIBILITY_REACH
+    accessibility = np.stack(
+        [data.window_accessibility(chrom, start - around, length + 2 * around) for start in starts]
+    )
     arrays = [torch.as_tensor(array).to(device) for array in (dna, codes, accessibility)]
     with torch.inference_mode():
         found = model.head.decode(

@@ -111,8 +111,11 @@ class Model(nn.Module):
             raise TypeError("give either an enformer or a trunk")
         if enformer is not None:
             trunk = EnformerTrunk(enformer)
-            target_length = target_length or (enformer.target_length if enformer.target_length > 0 else None)
+            if target_length is None and enformer.target_length > 0:
+                target_length = enformer.target_length
         weights = loss_weights(loss, OUTPUT_OF)
+        _require_at_least("target_length", target_length, 1)
+        _require_at_least("focal_gamma", focal_gamma, 0)
         wanted = {OUTPUT_OF[name] for name in weights}
         shape = ModelShape(
             bin=trunk.bin,
@@ -125,6 +128,8 @@ class Model(nn.Module):
         fine_tune(network, fine_tuning_settings(fine_tuning))
         self._assemble(network, weights, focal_gamma, target_length)
         self.aa_embedder, self.text_encoder = aa_embedder, text_encoder
+        # What a checkpoint that it was read from says of its training.
+        self.about: dict[str, Any] = {}
 
     def _assemble(
         self, network: BindingModel, weights: dict[str, float], focal_gamma: float, target_length: int | None
@@ -223,6 +228,7 @@ class Model(nn.Module):
         targets = targets_of(target, self.primary, asked, found)
         mask = None if target_mask is None else asked.flat(target_mask, "target_mask", found)
         if return_corr_coef:
+            _require_target(self.primary, targets)
             r = pearson_correlation(getattr(found, self.primary), targets[self.primary], mask=mask)
             return asked.shaped(r)
         effect = None if self.depth is None else self._depth_effect(depth, asked)
@@ -260,18 +266,36 @@ class Model(nn.Module):
         return (found + mirrored) / 2
 
     def save(self, folder: str | Path) -> None:
-        """Write the model, trunk and all, as a folder of safetensors and JSON."""
+        """Write the model, trunk and all, as a folder of safetensors and JSON; LoRA is merged into the weights.
+
+        Raises
+        ------
+        InputError
+            If there is such a folder, and it holds something else than a model.
+        """
+        _require_a_model_or_nothing(Path(folder))
         api = {
             "loss": self.weights,
             "focal_gamma": self.focal_gamma,
             "target_length": self.target_length,
             "depth": None if self.depth is None else self.depth.effects.tolist(),
         }
-        save_checkpoint(folder, self.network, {"model": api})
+        save_checkpoint(folder, self.network, {**self.about, "model": api})
 
     @classmethod
-    def load(cls, folder: str | Path) -> Model:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        fine_tuning: str | Mapping[str, Any] | FineTuningSettings = "all",
+        gradient_checkpointing: bool = False,
+    ) -> Model:
         """Read a model that `save` wrote, or the workflow's `results/NAME/model`, in eval mode.
+
+        Parameters
+        ----------
+        fine_tuning, gradient_checkpointing
+            As for a new model: how it is to train on.
 
         Raises
         ------
@@ -280,12 +304,16 @@ class Model(nn.Module):
         """
         found = load_checkpoint(folder)
         outputs = found.model.shape.outputs
-        default = {"poisson" if name == "track" else name: 1.0 for name in outputs}
+        track = found.about.get("track_loss", "poisson")
+        default = {track if name == "track" else name: 1.0 for name in outputs}
         api = found.about.get("model", {"loss": default, "focal_gamma": 0.0, "target_length": None})
+        found.model.trunk.gradient_checkpointing = gradient_checkpointing
+        fine_tune(found.model, fine_tuning_settings(fine_tuning))
         model = cls.__new__(cls)
         nn.Module.__init__(model)
         model._assemble(found.model, dict(api["loss"]), api["focal_gamma"], api["target_length"])
         model.aa_embedder = model.text_encoder = None
+        model.about = found.about
         if api.get("depth") is not None:
             model.depth.effects.data = torch.tensor(api["depth"])
         return model.eval()
@@ -309,11 +337,15 @@ class Model(nn.Module):
         bins = slice(first - around, first + count + around)
         tokens, bases = tokens[:, bins], asked.bases[:, bins.start * bin : bins.stop * bin]
         contexts = asked.contexts.over(asked.contexts.accessibility[:, bins])
-        code = network.head.encode_factors(asked.factors)
-        parts = [
-            network.head.decode(tokens[rows], bases[rows], code, contexts.of(rows), pairs, bin)
-            for rows, pairs in asked.runs()
-        ]
+        # An autocast of the caller's is not for the head.
+        with torch.autocast(tokens.device.type, enabled=False):
+            code = network.head.encode_factors(asked.factors)
+            parts = [
+                network.head.decode(
+                    tokens[rows].float(), bases[rows], code.select(chosen), contexts.of(rows), pairs, bin
+                )
+                for rows, chosen, pairs in asked.runs()
+            ]
         return Outputs.joined(parts).without_edges(around)
 
     def _kept(self, bins: int) -> tuple[int, int]:
@@ -347,10 +379,7 @@ class Model(nn.Module):
         total = torch.zeros((), device=self._device)
         for name, weight in self.weights.items():
             output = OUTPUT_OF[name]
-            if output not in targets:
-                raise InputError(
-                    f"the loss {name} has a weight, and no target", key="target", mend=f"give target['{output}']"
-                )
+            _require_target(output, targets)
             total = total + weight / pairs * self._one_loss(name, found, targets[output], mask, effect)
         return total
 
@@ -413,6 +442,16 @@ class Model(nn.Module):
         return embed, there
 
 
+def _require_a_model_or_nothing(folder: Path) -> None:
+    """Since what is saved takes the folder's place."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+        raise InputError(
+            "is a folder that holds something else than a model",
+            file=folder,
+            mend="give a new folder, of which the model is all",
+        )
+
+
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode within the block."""
@@ -422,6 +461,16 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was)
+
+
+def _require_at_least(key: str, value: float | None, least: int) -> None:
+    if value is not None and value < least:
+        raise InputError(f"is {value}", key=key, mend=f"give at least {least}, or leave it out")
+
+
+def _require_target(output: str, targets: Mapping[str, Tensor]) -> None:
+    if output not in targets:
+        raise InputError(f"there is none of {output}", key="target", mend=f"give target['{output}']")
 
 
 def _require_alone(name: str, other: str, given: Any, needed: str, there: Any) -> None:

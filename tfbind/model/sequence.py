@@ -36,6 +36,8 @@ def as_bases(seq: Tensor | np.ndarray | str | Sequence[str], *, device: torch.de
     if not isinstance(seq, Tensor | np.ndarray):
         return _from_strings(seq).to(device)
     found = torch.as_tensor(seq).to(device)
+    if not found.numel():
+        raise InputError("there is no sequence", key="seq", mend="give at least one")
     if found.is_floating_point() and found.ndim == 3 and found.shape[2] == 4:
         return found.float()
     if found.is_floating_point() or found.dtype == torch.bool or found.ndim != 2:

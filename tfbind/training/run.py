@@ -140,6 +140,7 @@ def train_model(
         "manifest": _manifest(config, reference, targets, split, trained),
         "thresholds": thresholds,
         "fdr": config.prediction.fdr,
+        "track_loss": config.training.losses.track_loss,
         "best_step": trainer.state.best_step,
         "validation_auprc": trainer.state.best,
     }
