@@ -71,7 +71,8 @@ def read_variants(path: Path, config: Config) -> dict[str, Config]:
     ----------
     path
         YAML: a name for each variant, and below it the keys in which it differs, as in a configuration; none of
-        them (`{}`) is the configuration itself. Only `model`, `training` and `contexts` may differ. A variant
+        them (`{}`) is the configuration itself. Only `model`, `training` and `contexts` may differ, and of
+        `contexts.text` only whether there is any. A variant
         whose trunk is of another source (`model.trunk.pretrained`) has nothing of the configuration's trunk.
 
     Raises
@@ -93,7 +94,19 @@ def read_variants(path: Path, config: Config) -> dict[str, Config]:
             )
         own = _without_other_trunk(base, changes or {})
         variants[name] = parse_config(merge_values(own, changes or {}), file=f"{path}, variant {name}")
+        _require_same_texts(name, variants[name], config, path)
     return variants
+
+
+def _require_same_texts(name: str, variant: Config, config: Config, path: Path) -> None:
+    """Texts are read before training: a variant may leave them out, and not read them otherwise."""
+    if variant.contexts.text not in (None, config.contexts.text):
+        raise InputError(
+            f"variant '{name}' changes contexts.text, and texts are read before training",
+            file=path,
+            key=f"{name}.contexts.text",
+            mend="take it out, or set it to null for a variant without texts; another encoder is another run",
+        )
 
 
 def _without_other_trunk(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
