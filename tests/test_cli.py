@@ -21,6 +21,7 @@ import yaml
 from click.testing import CliRunner
 
 from tfbind.cli import main
+from tfbind.model.model import Model
 
 ROOT = Path(__file__).parents[1]
 VERBS = [
@@ -337,6 +338,13 @@ def test_batch_beyond_the_last_is_told(tiny_run, tmp_path):
 def test_model_of_another_bin_is_refused(tiny_run, tmp_path):
     result = overlaid(tiny_run, tmp_path, "render", {"windows": {"bin": 32}})
     refused(result, "key 'windows.bin': the model predicts bins of 64 bp, not of 32")
+
+
+@pytest.mark.parametrize("verb", ["embed", "render", "evaluate"])
+def test_a_model_that_tells_nothing_of_its_training_is_refused(tiny_run, tmp_path, verb):
+    Model.load(tiny_run.results / "model").save(tmp_path / "saved")
+    arguments = tiny_run.arguments(verb, model=tmp_path / "saved", output=tmp_path / "out")
+    refused(tiny_run.tfbind(*arguments), "was saved by Model.save", "results/NAME/model")
 
 
 def test_evaluation_refuses_chromosomes_of_the_training(tiny_run, tmp_path):

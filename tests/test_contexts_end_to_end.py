@@ -162,6 +162,16 @@ def test_texts_for_a_model_that_reads_none_are_refused(told, tiny_run, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("change", "key"), [({"pooling": "cls"}, "pooling"), ({"model": "some/other"}, "model")])
+def test_texts_are_those_of_the_configured_encoder(told, tmp_path, change, key):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"contexts": {"text": change}}))
+    training = told.arguments("train", output=tmp_path / "out", contexts=told.results / "contexts")
+    result = told.tfbind(*training, "--config", overlay)
+    assert result.exit_code == 1 and f"'contexts.text.{key}'" in result.stderr
+    assert "mend: run `tfbind contexts` again" in result.stderr
+
+
 def test_descriptions_of_others_alone_teach_nothing(told, tmp_path):
     silent = described(told, tmp_path, DESCRIPTIONS | {"CT1": ""})
     training = silent.arguments("train", output=tmp_path / "out", contexts=silent.results / "contexts")

@@ -755,11 +755,17 @@ def _context(
 
 
 def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Checkpoint]:
-    """The reference and the model; a model of another bin is refused."""
+    """The reference and the model; one of another bin, or that `tfbind train` did not make, is refused."""
     from tfbind.genome.reference import Reference
     from tfbind.model.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(model)
+    if "manifest" not in checkpoint.about:
+        raise InputError(
+            "was saved by Model.save, and says nothing of a training",
+            file=model,
+            mend="give a model that `tfbind train` made, such as results/NAME/model",
+        )
     if checkpoint.model.bin != config.windows.bin:
         raise InputError(
             f"the model predicts bins of {checkpoint.model.bin} bp, not of {config.windows.bin}",

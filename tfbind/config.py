@@ -20,7 +20,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -378,6 +380,11 @@ class SplitSettings(Section):
         return self
 
 
+# Of a trunk, what pretrained weights decide; and what is theirs where it is not chosen anew.
+TRUNK_SIZES = ("kind", "dim", "depth", "heads", "key_dim", "dim_divisible_by")
+TRUNK_DROPOUTS = ("dropout", "attention_dropout", "position_dropout")
+
+
 class TrunkSettings(Section):
     """The DNA network."""
 
@@ -435,6 +442,16 @@ class TrunkSettings(Section):
         if self.revision is not None and self.pretrained is None:
             raise ValueError("revision needs pretrained, the name on the hub that it is a revision of")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What is read back says no more than what was given where a pretrained trunk decides: there the defaults
+        # are not what holds.
+        values = handler(self)
+        if self.pretrained is None:
+            return values
+        left_out = {*TRUNK_SIZES, *TRUNK_DROPOUTS} - self.model_fields_set
+        return {name: value for name, value in values.items() if name not in left_out}
 
 
 Normalisation = Literal["cosine", "layernorm", "rmsnorm", "none"]
@@ -869,6 +886,14 @@ def merge_values(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, 
         else:
             merged[key] = value
     return merged
+
+
+def config_text(config: Config) -> str:
+    """A configuration as YAML, defaults included, that `load_config` reads as the same.
+
+    YAML, since YAML readers take JSON's 1e-05 for text. What a pretrained trunk decides is left out.
+    """
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=True, allow_unicode=True)
 
 
 def config_schema() -> dict[str, Any]:

@@ -94,6 +94,7 @@ def test_variants_differ_in_what_is_after_the_data(tiny_run, tmp_path):
     assert "unfit" in str(refused({"../out": {}}))
     assert "give keys below it" in refused({"three": 3}).mend
     assert refused({"fine": {"windows": {"bin": 32}}}).key == "fine.windows"
+    assert refused({"told": {"contexts": {"text": {"model": "some/encoder"}}}}).key == "told.contexts.text"
     assert "variant jiont" in str(refused({"jiont": {"model": {"interaction": "jiont"}}}))
     assert refused({"jiont": {"model": {"interaction": "jiont"}}}).mend == "did you mean 'joint'?"
 

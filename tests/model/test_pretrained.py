@@ -11,8 +11,9 @@ from enformer_pytorch import Enformer
 from enformer_pytorch import from_pretrained as enformer_from_pretrained
 from safetensors.torch import save_file
 
-from tfbind.config import ModelSettings, TrunkSettings
+from tfbind.config import ModelSettings, TrunkSettings, config_text, load_config, parse_config
 from tfbind.core.errors import InputError
+from tfbind.evaluation.ablation import read_variants
 from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import load_checkpoint, save_checkpoint
 from tfbind.model.shape import ModelShape
@@ -304,3 +305,60 @@ def test_a_folder_has_no_revision(folder):
     with pytest.raises(InputError, match="is a folder") as caught:
         trunk_of(folder, revision="main")
     assert caught.value.key == "model.trunk.revision"
+
+
+# Through a configuration that is written and read back, where defaults do not count as given.
+
+
+def configuration(trunk):
+    return parse_config(
+        {
+            "name": "mini",
+            "tables": {name: f"{name}.tsv" for name in ("factors", "cell_types", "experiments")},
+            "reference": {"fasta": "genome.fa"},
+            "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
+            "model": {"trunk": trunk} if trunk else {},
+        }
+    )
+
+
+def written_and_read(config, path):
+    path.write_text(config_text(config))
+    return load_config(path)
+
+
+def variants_of(config, path, **variants):
+    path.write_text(json.dumps(variants))
+    return read_variants(path, config)
+
+
+@pytest.mark.parametrize("given", [{}, {"attention_dropout": 0.05, "dim": 24}])
+def test_a_configuration_that_is_written_and_read_back_has_the_same_trunk(folder, tmp_path, given):
+    config = configuration({"pretrained": str(folder), **given})
+    expected = make_trunk(config.model.trunk, BIN).settings
+    assert expected.dropout == 0.3
+    again = written_and_read(config, tmp_path / "config.yaml")
+    assert again == config and make_trunk(again.model.trunk, BIN).settings == expected
+    for base in (config, again):
+        same = variants_of(base, tmp_path / "variants.json", same={}, other={"model": {"rank": 64}})
+        assert same["same"] == config
+        assert all(make_trunk(each.model.trunk, BIN).settings == expected for each in same.values())
+
+
+def test_a_written_configuration_tells_all_of_a_new_trunk(tmp_path):
+    config = written_and_read(configuration({"dim": 96}), tmp_path / "config.yaml")
+    assert config.model.trunk.model_fields_set == set(TrunkSettings.model_fields)
+
+
+def test_a_variant_may_have_a_pretrained_trunk_or_a_new_one_in_its_place(folder, tmp_path):
+    source, path = {"model": {"trunk": {"pretrained": str(folder)}}}, tmp_path / "variants.json"
+    new = configuration({"kind": "dilated", "dim": 32})
+    for base in (new, written_and_read(new, tmp_path / "config.yaml"), configuration({})):
+        trunk = variants_of(base, path, pretrained=source)["pretrained"].model.trunk
+        assert make_trunk(trunk, BIN).settings == trunk_of(folder).settings
+    base = configuration({"pretrained": NAME, "revision": COMMIT, "dropout": 0.2})
+    found = variants_of(
+        base, path, other=source, new={"model": {"trunk": {"pretrained": None}}}, same={"model": {"trunk": {}}}
+    )
+    assert make_trunk(found["other"].model.trunk, BIN).settings.dropout == 0.3
+    assert found["new"].model.trunk == TrunkSettings() and found["same"] == base

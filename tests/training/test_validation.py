@@ -58,6 +58,18 @@ def test_predicts_as_the_model_does_where_windows_do_not_matter(trainer, toy):
     np.testing.assert_allclose(logits[first : first + 8], found[0, 16:24], atol=5e-3)
 
 
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [({"batch_size": 1}, 1), ({"batch_size": 6, "gradient_accumulation": 2}, 3), ({"batch_size": 40}, 16)],
+)
+def test_takes_no_more_windows_at_once_than_training_does(make_trainer, settings, most):
+    trainer = make_trainer(**settings)
+    seen = []
+    trainer.model.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    trainer.validator.predict(trainer.model, trainer.factors, trainer.pairs)
+    assert max(seen) == most and sum(seen) == len(trainer.validator.windows)
+
+
 def test_is_the_mean_over_experiments_without_what_is_left_out(judged, trainer):
     validator, logits, truth = judged
     expected = []

@@ -225,3 +225,24 @@ def test_a_file_that_is_there_is_not_downloaded_again(again):
     assert again.snakemake("--cores", "1", added).steps == {"download_peaks_1"}
     assert (again.path / added).is_file()
     assert (kept.read_bytes(), kept.stat().st_ino) == before
+
+
+def test_a_pretrained_trunk_is_trained_on_and_its_files_are_inputs(mini, overlay):
+    from enformer_pytorch import Enformer
+
+    enformer = Enformer.from_hparams(dim=24, depth=1, heads=1, dim_divisible_by=6, num_downsamples=6)
+    enformer.save_pretrained(mini.path / "enformer", safe_serialization=False)
+    config = yaml.safe_load((mini.path / "config/mini.yaml").read_text())
+    config["model"]["trunk"] = {"pretrained": "enformer"}
+    config["training"] |= {"steps": 2, "validate_every": 2}
+    (mini.path / "config/mini.yaml").write_text(yaml.safe_dump(config))
+    model = "results/mini/model"
+    mini.snakemake("--cores", "1", model)
+    about = json.loads((mini.path / model / "model.json").read_text())
+    assert about["trunk_source"]["name"] == "enformer"
+    # Those of the folder, which are not the defaults.
+    assert (about["settings"]["trunk"]["dim"], about["settings"]["trunk"]["dropout"]) == (24, 0.4)
+    assert mini.dry_run(model).nothing_to_do
+    weights = mini.path / "enformer/pytorch_model.bin"
+    weights.write_bytes(weights.read_bytes() + bytes(1))
+    assert mini.dry_run(model).steps == {"train"}

@@ -93,7 +93,7 @@ class TextEncoder:
         if self.folder is not None:
             files = {path.name: sha256_file(path) for path in model_files(self.folder)}
             return f"sha256:{sha256_json(files)}"
-        if self._asked is not None and re.fullmatch(r"[0-9a-f]{40}", self._asked):
+        if is_commit(self._asked):
             return self._asked
         config = _from_pretrained("AutoConfig", self.name, self._asked)
         if config._commit_hash is None:
@@ -234,6 +234,11 @@ class TextEncoder:
             )
         model = model.float().eval().requires_grad_(False)
         return on_device(model, self.device, f"the text encoder {self.name}"), tokenizer
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision of the hub is a commit, which stays as it is, and no branch or tag."""
+    return revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def local_encoder(model: str) -> Path | None:

@@ -73,14 +73,16 @@ def read_variants(path: Path, config: Config) -> dict[str, Config]:
     ----------
     path
         YAML: a name for each variant, and below it the keys in which it differs, as in a configuration; none of
-        them (`{}`) is the configuration itself. Only `model`, `training` and `contexts` may differ.
+        them (`{}`) is the configuration itself. Only `model`, `training` and `contexts` may differ, and of
+        `contexts.text` only whether there is any. A variant
+        whose trunk is of another source (`model.trunk.pretrained`) has nothing of the configuration's trunk.
 
     Raises
     ------
     InputError
         Naming the variant and the key that is wrong.
     """
-    base = config.model_dump(mode="json")
+    base = config.model_dump(mode="json", exclude_unset=True)
     variants = {}
     for name, changes in read_yaml(path).items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
@@ -99,8 +101,41 @@ def read_variants(path: Path, config: Config) -> dict[str, Config]:
                 key=f"{name}.{wrong[0]}",
                 mend=f"change only {', '.join(SECTIONS)}; another data set is another run",
             )
-        variants[name] = parse_config(merge_values(base, changes or {}), file=f"{path}, variant {name}")
+        own = _without_other_trunk(base, changes or {})
+        variants[name] = parse_config(merge_values(own, changes or {}), file=f"{path}, variant {name}")
+        _require_same_texts(name, variants[name], config, path)
     return variants
+
+
+def _require_same_texts(name: str, variant: Config, config: Config, path: Path) -> None:
+    """Texts are read before training: a variant may leave them out, and not read them otherwise."""
+    if variant.contexts.text not in (None, config.contexts.text):
+        raise InputError(
+            f"variant '{name}' changes contexts.text, and texts are read before training",
+            file=path,
+            key=f"{name}.contexts.text",
+            mend="take it out, or set it to null for a variant without texts; another encoder is another run",
+        )
+
+
+def _without_other_trunk(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration, without its trunk where the variant names another source of its weights.
+
+    The keys of one trunk would be wrong for the other, and a variant cannot take them out.
+    """
+    of_base, of_variant = _trunk(base), _trunk(changes)
+    if "pretrained" not in of_variant or of_variant["pretrained"] == of_base.get("pretrained"):
+        return base
+    return {**base, "model": {name: value for name, value in base.get("model", {}).items() if name != "trunk"}}
+
+
+def _trunk(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`model.trunk` of values that may be wrong: an empty one where it is none."""
+    for key in ("model", "trunk"):
+        values = values.get(key)
+        if not isinstance(values, Mapping):
+            return {}
+    return values
 
 
 def ablate(

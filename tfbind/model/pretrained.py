@@ -14,16 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tfbind.config import TrunkSettings
+from tfbind.config import TRUNK_DROPOUTS, TRUNK_SIZES, TrunkSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import read_json, sha256_file
 from tfbind.model.checkpoint_files import read_about, read_weights
 
 KEY = "model.trunk.pretrained"
 CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
-# What the weights decide, and what may be chosen anew.
-SIZES = ("kind", "dim", "depth", "heads", "key_dim", "dim_divisible_by")
-DROPOUTS = ("dropout", "attention_dropout", "position_dropout")
 # Of enformer-pytorch's `Enformer`, which holds each layer under two names.
 ALIASES = {"1": "stem", "2": "conv_tower", "4": "transformer", "6": "final_pointwise"}
 
@@ -123,7 +120,7 @@ def _ours(settings: TrunkSettings, folder: Path, bin: int) -> Pretrained:
         ) from error
     state = read_weights(folder, about)
     weights = {name.removeprefix("trunk."): value for name, value in state.items() if name.startswith("trunk.")}
-    found = _agreed(settings, own, folder, (*SIZES, "gamma"))
+    found = _agreed(settings, own, folder, (*TRUNK_SIZES, "gamma"))
     return Pretrained(found, weights, {"name": settings.pretrained, "sha256": about["sha256"]})
 
 
@@ -145,7 +142,7 @@ def _enformer(settings: TrunkSettings, folder: Path, bin: int, revision: str | N
     except ValidationError as error:
         raise InputError(f"describes no Enformer: {error}", file=folder / CONFIG, key=KEY, mend=_OTHER) from error
     path, state = _state(folder)
-    found = _agreed(settings, own, folder, SIZES)
+    found = _agreed(settings, own, folder, TRUNK_SIZES)
     weights = _trunk_weights(state, found, bin, path)
     source = {"name": settings.pretrained, "sha256": sha256_file(path)}
     return Pretrained(found, weights, source | ({"revision": revision} if revision else {}))
@@ -241,7 +238,7 @@ def _agreed(settings: TrunkSettings, own: TrunkSettings, folder: Path, fixed: tu
                 key=f"model.trunk.{name}",
                 mend="take the key out: the pretrained trunk decides it",
             )
-    given = {name: getattr(settings, name) for name in DROPOUTS if name in settings.model_fields_set}
+    given = {name: getattr(settings, name) for name in TRUNK_DROPOUTS if name in settings.model_fields_set}
     return own.model_copy(update=given)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from tfbind.config import Config
+from tfbind.config import Config, TextSettings
 from tfbind.contexts.contextset import ContextSet
+from tfbind.contexts.text import is_commit
 from tfbind.core.errors import InputError
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
@@ -195,6 +196,29 @@ def _require_texts_as_configured(config: Config, context_set: ContextSet | None)
             file=context_set.folder,
             key="contexts.text",
             mend="leave --contexts out, or set contexts.text",
+        )
+    if found:
+        _require_encoder(config.contexts.text, context_set)
+
+
+def _require_encoder(settings: TextSettings, context_set: ContextSet) -> None:
+    """Texts that another encoder read, or the same one otherwise, are refused.
+
+    A branch or tag of the hub is not looked up: it is compared only where it is a commit.
+    """
+    encoder, path = context_set.encoder, Path(settings.model)
+    named = {settings.model, path.resolve().name} if path.is_dir() else {settings.model}
+    wrong = [] if encoder["name"] in named else [("model", encoder["name"], settings.model)]
+    if encoder["pooling"] != settings.pooling:
+        wrong.append(("pooling", encoder["pooling"], settings.pooling))
+    if is_commit(settings.revision) and encoder["revision"] != settings.revision:
+        wrong.append(("revision", encoder["revision"], settings.revision))
+    for key, found, wanted in wrong:
+        raise InputError(
+            f"the texts given were read with {key} {found}, not {wanted}",
+            file=context_set.folder,
+            key=f"contexts.text.{key}",
+            mend="run `tfbind contexts` again",
         )
 
 

@@ -18,15 +18,25 @@ from tfbind.model.inference import STRETCH, embed_windows, predict_stretch
 from tfbind.training import processes
 from tfbind.training.splits import Split
 
-WINDOWS_AT_ONCE = 16
+# At most, on any device; a training that takes fewer at once has no memory for more.
+MOST_WINDOWS_AT_ONCE = 16
 # Fewer bound bins than this on the validation chromosomes say nothing of one experiment's threshold.
 LEAST_FOR_THRESHOLD = 20
 
 
 class Validator:
-    """Predict the training experiments on the validation chromosomes."""
+    """Predict the training experiments on the validation chromosomes.
 
-    def __init__(self, data: GenomeData, split: Split, windows: WindowSettings, *, precision: str) -> None:
+    Parameters
+    ----------
+    windows_at_once
+        Windows that a process takes through the model at once in training; validation takes as many, at most 16.
+    """
+
+    def __init__(
+        self, data: GenomeData, split: Split, windows: WindowSettings, *, precision: str, windows_at_once: int
+    ) -> None:
+        self.windows_at_once = max(1, min(windows_at_once, MOST_WINDOWS_AT_ONCE))
         self.data, self.split, self.precision = data, split, precision
         # Tiled as the whole genome is, so that a validation chromosome may be shorter than a window.
         sizes = {chrom: len(codes) for chrom, codes in data.codes.items()}
@@ -59,7 +69,9 @@ class Validator:
     def _tokens(self, model: BindingModel) -> dict[str, np.ndarray]:
         """DNA tokens of the validation chromosomes, on every process; each window is embedded by one of them."""
         own = [self.windows[index] for index in processes.share(len(self.windows))]
-        embedded = embed_windows(model, self._fetch, own, batch_size=WINDOWS_AT_ONCE, precision=self.precision)
+        embedded = embed_windows(
+            model, self._fetch, own, batch_size=self.windows_at_once, precision=self.precision
+        )
         # In 16 bits, as a genome embedding stores them.
         parts = processes.gathered([found.astype(np.float16) for _, found in embedded])
         tokens: dict[str, list[np.ndarray]] = {chrom: [] for chrom in self.split.validation}

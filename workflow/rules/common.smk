@@ -7,7 +7,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-from tfbind.config import parse_config
+from tfbind.config import config_text, parse_config
 from tfbind.contexts.text import local_encoder
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
@@ -53,10 +53,7 @@ EFFECTIVE_CONFIG = f"{RESULTS}/config.yaml"
 
 def write_effective_config():
     """Write the effective configuration, if it changed. When jobs start, so that a dry run writes nothing."""
-    # YAML, since YAML readers take JSON's 1e-05 for text.
-    text = yaml.safe_dump(
-        CONFIG.model_dump(mode="json"), sort_keys=True, allow_unicode=True
-    )
+    text = config_text(CONFIG)
     path = Path(EFFECTIVE_CONFIG)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with atomic_path(path) as temporary:
@@ -104,6 +101,13 @@ def text_encoder_files():
     text = CONFIG.contexts.text
     folder = None if text is None else local_encoder(text.model)
     return [] if folder is None else [path.as_posix() for path in model_files(folder)]
+
+
+def trunk_files():
+    """The files of the pretrained trunk, if there is one and it is a folder on this machine."""
+    given = CONFIG.model.trunk.pretrained
+    local = given is not None and Path(given).is_dir()
+    return [path.as_posix() for path in model_files(Path(given))] if local else []
 
 
 def signal_files():

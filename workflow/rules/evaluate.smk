@@ -41,6 +41,7 @@ rule ablate:
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
         variants="config/ablation.yaml",
+        trunk=trunk_files(),
     output:
         f"{RESULTS}/ablation/table.tsv",
     log:

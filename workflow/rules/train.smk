@@ -9,6 +9,7 @@ rule train:
         targets=rules.targets.output,
         accessibility=TRAINED_TRACKS,
         contexts=contexts_of(TRAINED_CELL_TYPES),
+        trunk=trunk_files(),
     output:
         model=directory(f"{RESULTS}/model"),
         history=f"{RESULTS}/training/history.tsv",
