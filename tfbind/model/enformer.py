@@ -14,6 +14,7 @@ from tfbind.model.trunk_interface import Trunk
 
 if TYPE_CHECKING:
     from enformer_pytorch import Enformer
+    from enformer_pytorch.config_enformer import EnformerConfig
 
 # Places in enformer-pytorch's `Enformer.trunk`.
 STEM, TOWER, TRANSFORMER, CROP, POINTWISE = 1, 2, 4, 5, 6
@@ -46,7 +47,7 @@ class EnformerTrunk(Trunk):
     ) -> None:
         if source is None and enformer.name_or_path:
             source = {"name": str(enformer.name_or_path)}
-        settings = _settings_of(enformer, gamma or _gamma_of(enformer, source))
+        settings = settings_of(enformer.config, gamma or _gamma_of(enformer, source))
         check_sizes(settings)
         super().__init__(settings, bin=2**enformer.config.num_downsamples, width=2 * settings.dim, source=source)
         self.layers = _own_layers(enformer.trunk)
@@ -129,8 +130,8 @@ def _gamma_of(enformer: Enformer, source: dict[str, Any] | None) -> Gamma:
     return "tensorflow" if told or source is not None else "pytorch"
 
 
-def _settings_of(enformer: Enformer, gamma: Gamma) -> TrunkSettings:
-    config = enformer.config
+def settings_of(config: EnformerConfig, gamma: Gamma) -> TrunkSettings:
+    """Whole settings of a trunk, from those of an Enformer."""
     return TrunkSettings(
         kind="enformer",
         dim=config.dim,

@@ -125,20 +125,12 @@ def _ours(settings: TrunkSettings, folder: Path, bin: int) -> Pretrained:
 
 
 def _enformer(settings: TrunkSettings, folder: Path, bin: int, revision: str | None) -> Pretrained:
+    from tfbind.model.enformer import settings_of
+
     config = _enformer_config(folder)
     _require_bin(2**config.num_downsamples, bin, folder)
     try:
-        own = TrunkSettings(
-            dim=config.dim,
-            depth=config.depth,
-            heads=config.heads,
-            key_dim=config.attn_dim_key,
-            dim_divisible_by=config.dim_divisible_by,
-            dropout=config.dropout_rate,
-            attention_dropout=config.attn_dropout,
-            position_dropout=config.pos_dropout,
-            gamma=settings.gamma or "tensorflow",
-        )
+        own = settings_of(config, settings.gamma or "tensorflow")
     except ValidationError as error:
         raise InputError(f"describes no Enformer: {error}", file=folder / CONFIG, key=KEY, mend=_OTHER) from error
     path, state = _state(folder)
