@@ -250,7 +250,7 @@ def _write_tiny_config(folder: Path) -> None:
         "model": {
             "trunk": {"dim": 24, "depth": 1, "heads": 4, "dim_divisible_by": 4},
             "rank": 16,
-            "heads": 2,
+            "heads": 4,
             "factor_tokens": 4,
             "hidden": 16,
             "motif_panel": 4,

@@ -500,7 +500,12 @@ class ModelSettings(Section):
         "joint cross-attention of every factor with every window, as in tf-bind-transformer, for comparison.",
     )
     joint: JointSettings = Field(JointSettings(), description="The cross-attention of `interaction: joint`.")
-    temperature: float = Field(0.1, description="Initial temperature tau of the interaction.", gt=0)
+    temperature: float = Field(
+        0.1,
+        ge=0.01,
+        le=10,
+        description="Initial temperature tau of the interaction; learnt, it stays within these bounds.",
+    )
     temperature_mode: Literal["fixed", "learnt", "per_head"] = Field(
         "learnt", description="Whether tau stays as it is, is learnt, or is learnt for each head."
     )
@@ -512,7 +517,9 @@ class ModelSettings(Section):
     )
     factor_normalisation: Normalisation = Field("cosine", description="The same of the factor tokens.")
     map_normalisation: Normalisation = Field(
-        "layernorm", description="How the interaction map is normalised, over the heads of a bin."
+        "layernorm",
+        description="How the interaction map is normalised, over the heads of a bin. A single head is not "
+        "normalised; of two, `layernorm` would leave only which one is greater, so it needs three or more.",
     )
     null_token: bool = Field(
         False, description="Whether each factor has a further, learnt token: what a bin meets that fits none."
@@ -545,6 +552,15 @@ class ModelSettings(Section):
     def _heads_divide(self) -> ModelSettings:
         if self.rank % self.heads:
             raise ValueError(f"heads ({self.heads}) must divide rank ({self.rank})")
+        return self
+
+    @model_validator(mode="after")
+    def _map_keeps_something(self) -> ModelSettings:
+        if self.heads == 2 and self.map_normalisation == "layernorm":
+            raise ValueError(
+                "map_normalisation layernorm over heads 2 leaves only which head is greater: "
+                "set heads to 1 or to more than 2, or map_normalisation to cosine, rmsnorm or none"
+            )
         return self
 
     @model_validator(mode="after")
@@ -720,6 +736,10 @@ class TrainingSettings(Section):
     def _rate_of_something(self) -> TrainingSettings:
         if self.trunk_learning_rate is not None and self.fine_tuning.mode == "frozen":
             raise ValueError("trunk_learning_rate does nothing where fine_tuning.mode is frozen: take it out")
+        if self.gradient_checkpointing and self.fine_tuning.mode == "frozen":
+            raise ValueError(
+                "gradient_checkpointing does nothing where fine_tuning.mode is frozen: set it to false"
+            )
         return self
 
 

@@ -140,6 +140,13 @@ def test_log_mean_exp_lies_between_mean_and_maximum(met):
     assert (middle <= high + 1e-6).all()
 
 
+@pytest.mark.parametrize("temperature", [0.01, 10.0])
+def test_a_temperature_at_its_bounds_is_learnt(temperature):
+    module = Filip(ModelSettings(temperature=temperature))
+    module.temperature.sum().backward()
+    assert module.log_temperature.grad.item() == pytest.approx(temperature)
+
+
 @pytest.mark.parametrize("kind", NORMALISATIONS)
 def test_the_map_is_normalised_over_heads(met, kind):
     plain = meet(made(map_normalisation="none"), **met)

@@ -20,7 +20,7 @@ from tfbind.model.shape import ModelShape
 from tfbind.model.trunk import EnformerTrunk, make_trunk, one_hot
 
 BIN, NAME, COMMIT = 16, "EleutherAI/enformer-official-rough", "a" * 40
-HEAD = {"rank": 8, "heads": 2, "factor_tokens": 2, "hidden": 8, "motif_width": 6}
+HEAD = {"rank": 8, "heads": 4, "factor_tokens": 2, "hidden": 8, "motif_width": 6}
 
 
 def tiny_enformer(**changes):

@@ -25,7 +25,7 @@ WINDOWS = WindowSettings(bin=64, length=2048, core=512)
 MODEL = {
     "trunk": {"dim": 24, "depth": 1, "heads": 4, "dim_divisible_by": 4},
     "rank": 16,
-    "heads": 2,
+    "heads": 4,
     "factor_tokens": 4,
     "hidden": 16,
 }

@@ -111,7 +111,7 @@ def toy_model(
     torch.manual_seed(0)
     values = {
         "trunk": {"dim": 24, "depth": 1, "heads": 2, "dim_divisible_by": 6},
-        **{"rank": 8, "heads": 2, "factor_tokens": 2, "hidden": 8, "motif_width": 6},
+        **{"rank": 8, "heads": 4, "factor_tokens": 2, "hidden": 8, "motif_width": 6},
         **settings,
     }
     made_for = ModelShape(bin=BIN, residue_dim=RESIDUE_DIM, outputs=outputs, **(shape or {}))

@@ -73,6 +73,11 @@ def test_a_rate_for_a_frozen_trunk_is_an_error():
         TrainingSettings.model_validate({"trunk_learning_rate": 1e-5, "fine_tuning": {"mode": "frozen"}})
 
 
+def test_checkpointing_of_a_frozen_trunk_is_an_error():
+    with pytest.raises(ValueError, match="gradient_checkpointing does nothing"):
+        TrainingSettings.model_validate({"gradient_checkpointing": True, "fine_tuning": {"mode": "frozen"}})
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_optimizer_holds_what_trains_and_nothing_else(make_trainer, mode):
     trainer = make_trainer(fine_tuning=MODES[mode])

@@ -33,7 +33,7 @@ VALUES = {
     },
     "model": {
         "trunk": {"dim": 24, "depth": 1, "heads": 2, "dim_divisible_by": 6},
-        **{"rank": 8, "heads": 2, "factor_tokens": 2, "hidden": 8, "motif_width": 6},
+        **{"rank": 8, "heads": 4, "factor_tokens": 2, "hidden": 8, "motif_width": 6},
     },
     "training": {"steps": 4, "batch_size": 2, "validate_every": 2, "warmup_steps": 1},
 }

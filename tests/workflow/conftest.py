@@ -196,7 +196,7 @@ def mini_config(checksums: dict[str, str]) -> dict[str, Any]:
         "model": {
             "trunk": {"dim": 24, "depth": 1, "heads": 2, "dim_divisible_by": 4},
             "rank": 16,
-            "heads": 2,
+            "heads": 4,
             "factor_tokens": 2,
             "hidden": 8,
         },
