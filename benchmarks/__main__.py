@@ -13,6 +13,7 @@ import sys
 BENCHMARKS = {
     "dag": "jobs, seconds and memory of a plan at the scale of hg38, beside yeast's",
     "step": "memory and time of a training step at the size of Enformer, stages run once and again; computed",
+    "variants": "a training step, and a track, of each variant of config/ablation.yaml, beside the factored head",
 }
 
 
