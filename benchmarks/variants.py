@@ -44,9 +44,7 @@ def run() -> dict[str, Any]:
     }
     first = next(iter(times))
     ratios = {name: [own / base for own, base in zip(times[name], times[first], strict=True)] for name in times}
-    print(
-        f"{'variant':<20} {'step':>8} {'ratio':>6} {'track':>8} {'ratio':>6}   seconds, medians of {ROUNDS} rounds"
-    )
+    print(f"{'variant':<20} {'step':>8} {'ratio':>6} {'track':>8} {'ratio':>6}   seconds, of {ROUNDS} rounds")
     for name, (step, track) in times.items():
         print(f"{name:<20} {step:8.3f} {ratios[name][0]:6.2f} {track:8.4f} {ratios[name][1]:6.2f}")
     return {
