@@ -299,6 +299,13 @@ def test_a_middle_that_is_none_is_not_mirrored():
         model.predict(**given, average_reverse_complement=True)
 
 
+def test_a_model_that_predicted_first_can_be_trained():
+    model, given = make(target_length=3).eval(), inputs()
+    given["seq"] = given["seq"][:, : BIN * 7]  # a length that no other test has
+    model.predict(**given)
+    model(**given, target=targets("poisson", 2, 3)).backward()
+
+
 def test_predicting_leaves_the_model_as_it_was():
     model, given = make(), inputs()
     before = {name: value.clone() for name, value in model.state_dict().items()}
