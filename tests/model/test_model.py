@@ -496,6 +496,22 @@ def test_a_complex_is_its_proteins_one_after_the_other():
         model(seq, aa=["MKVLA", ()])
 
 
+def test_both_strands_embed_a_protein_once():
+    embedder, calls = PhysicochemicalEmbedder(), []
+
+    class Counted:
+        def embed(self, sequences):
+            calls.append(len(sequences))
+            return embedder.embed(sequences)
+
+    model = make(aa_embed_dim=embedder.dim, aa_embedder=Counted())
+    seq, proteins = inputs()["seq"], ["MKVLA" * 4, "MAHHC"]
+    found = model.predict(seq, aa=proteins, average_reverse_complement=True)
+    assert calls == [2]
+    one, other = (model.predict(each, aa=proteins) for each in (seq, torch.where(seq < 4, 3 - seq, seq).flip(1)))
+    close(found, (one + other.flip(1)) / 2)
+
+
 def test_precision_of_the_trunk_changes_little():
     model, given = make().eval(), inputs()
     with torch.no_grad():

@@ -121,15 +121,20 @@ class Asked:
             return found.squeeze(-1)
         return found if self.grid is None else found.unflatten(-1, self.grid)
 
+    def flat_mask(self, given: Tensor, key: str, found: Outputs) -> Tensor:
+        """As `flat`, of truth values."""
+        given = torch.as_tensor(given)
+        if given.dtype != torch.bool:
+            raise InputError(
+                f"is of {str(given.dtype).removeprefix('torch.')}", key=key, mend="give truth values (bool)"
+            )
+        return self.flat(given, key, found)
+
     def flat(self, given: Tensor, key: str, found: Outputs) -> Tensor:
         """An argument of the shape of what is returned, as (B, bins, pairs)."""
         like = next(value for value in vars(found).values() if value is not None)
         expected = self.shaped(like).shape
         given = torch.as_tensor(given).to(like.device)
-        if key == "target_mask" and given.dtype != torch.bool:
-            raise InputError(
-                f"is of {str(given.dtype).removeprefix('torch.')}", key=key, mend="give truth values (bool)"
-            )
         if given.shape != expected:
             raise InputError(
                 f"is of shape {tuple(given.shape)}, and predictions of {tuple(expected)}",

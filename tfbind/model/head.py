@@ -307,7 +307,7 @@ class Head(nn.Module):
         return self.join(side, self.context_side(dna, near, condition), bias)
 
     def _conditioned(self, factors: FactorCode, whole: Tensor | None) -> FactorCode:
-        if self.condition_factor is None or whole is None:
+        if self.condition_factor is None:
             return factors
         condition = whole.expand(len(factors.pooled), 1, -1)
         pooled = self.condition_factor(factors.pooled, condition, factors.mask)

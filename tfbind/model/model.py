@@ -226,7 +226,7 @@ class Model(nn.Module):
         if target is None:
             return asked.shaped(getattr(found, self.primary))
         targets = targets_of(target, self.primary, asked, found)
-        mask = None if target_mask is None else asked.flat(target_mask, "target_mask", found)
+        mask = None if target_mask is None else asked.flat_mask(target_mask, "target_mask", found)
         if return_corr_coef:
             _require_target(self.primary, targets)
             r = pearson_correlation(getattr(found, self.primary), targets[self.primary], mask=mask)
@@ -255,11 +255,12 @@ class Model(nn.Module):
         if wrong := sorted({"target", "target_mask", "depth", "return_corr_coef"} & set(known)):
             raise TypeError(f"predict() takes no {', '.join(wrong)}")
         with _evaluating(self):
-            found = self._presented(self(seq, **known))
             if not average_reverse_complement:
-                return found
+                return self._presented(self(seq, **known))
             bases = as_bases(seq, device=self._device)
             self._require_a_middle(bases.shape[1])
+            known = self._strings_embedded(known)
+            found = self._presented(self(bases, **known))
             if known.get("accessibility") is not None:
                 known["accessibility"] = known["accessibility"].flip(1)
             mirrored = self._presented(self(reverse_complemented(bases), **known)).flip(1)
@@ -410,6 +411,17 @@ class Model(nn.Module):
             )
         effect = self.depth(covariate.to(self._device))
         return effect[:, None, None] if asked.own else effect
+
+    def _strings_embedded(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of `forward`, their strings embedded, so that several calls need not do it again."""
+        known = dict(known)
+        known["aa_embed"], known["aa_mask"] = self._proteins(
+            known.pop("aa", None), known.get("aa_embed"), known.get("aa_mask")
+        )
+        known["contextual_embed"], known["contextual_mask"] = self._cell_types(
+            known.pop("contextual_text", None), known.get("contextual_embed"), known.get("contextual_mask")
+        )
+        return known
 
     def _proteins(
         self, aa: Sequence[str | Sequence[str]] | None, embed: Tensor | None, mask: Tensor | None

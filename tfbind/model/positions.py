@@ -61,8 +61,6 @@ def positional_features(bins: int, count: int, gamma: Gamma, device: torch.devic
 
 
 @lru_cache(maxsize=8)
-# What is kept may serve training later, where tensors of inference mode are refused.
-@torch.inference_mode(False)
 def _features(bins: int, count: int, gamma: Gamma, device: torch.device) -> Tensor:
     from enformer_pytorch.modeling_enformer import get_positional_embed
 
