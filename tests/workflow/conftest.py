@@ -63,6 +63,11 @@ class Run:
         return set(self.jobs) - {"all"}
 
 
+def _heed_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would all that tests start from there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Workdir:
     """A folder in which the workflow is run, and what its environment has beside this process's."""
@@ -85,6 +90,7 @@ class Workdir:
             text=True,
             start_new_session=True,
             env={**inherited, "PATH": path, "PYTHONPATH": python_path},
+            preexec_fn=_heed_ctrl_c,
         )
 
     def snakemake(

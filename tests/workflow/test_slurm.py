@@ -406,8 +406,7 @@ def test_after_a_kill_of_snakemake_its_jobs_are_cancelled_and_none_runs_twice(un
 
 def test_ctrl_c_cancels_the_jobs_and_the_next_run_goes_on(untrained, finished):
     process = untrained.start(*on_slurm(MODEL), "--configfile", "config/mini.yaml")
-    # As soon as it runs: the sixteen steps of the training may be over before Snakemake has cancelled it.
-    wait_until(lambda: [job["state"] for job in jobs(untrained)] == ["RUNNING"], process)
+    wait_until(lambda: 0 < untrained.steps_trained() < 16, process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=LONGEST)
     assert process.returncode != 0
