@@ -73,6 +73,13 @@ JOBS = 10_000  # before their numbers may meet those of another cluster
 STARTING = 60  # seconds
 STOPPING = 10
 
+# Some MB of memory and disk instead of hundreds, and no requests to the kernel that a busy machine may refuse.
+SMALL_DATABASE = (
+    *("--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--innodb-use-native-aio=0"),
+    *("--innodb-flush-log-at-trx-commit=0", "--performance-schema=off", "--key-buffer-size=1M"),
+)
+DATABASE_TRIES = 3
+
 # Daemons that this process started, by number: it has to collect them when they end.
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -203,8 +210,8 @@ class SlurmCluster:
                 *("mariadbd", "--no-defaults", *as_root("--user=root"), f"--datadir={folder}/database"),
                 *("--bind-address=127.0.0.1", f"--port={ports['mariadbd']}", f"--socket={folder}/mariadb.socket"),
                 *(f"--pid-file={folder}/mariadb.pid", f"--init-file={folder}/mariadb.sql", "--skip-log-bin"),
-                *("--skip-name-resolve", "--innodb-buffer-pool-size=32M", "--innodb-lock-wait-timeout=900"),
-                *("--innodb-flush-log-at-trx-commit=0", "--performance-schema=off", "--max-connections=50"),
+                *("--skip-name-resolve", "--max-connections=50", "--innodb-lock-wait-timeout=900"),
+                *SMALL_DATABASE,
             ]
             daemons["slurmdbd"] = ["slurmdbd", "-D"]
         daemons["slurmctld"] = ["slurmctld", "-D", "-f", f"{folder}/slurm.conf"]
@@ -459,20 +466,20 @@ class SlurmCluster:
         folder, part = self.folder / "database", self.folder / "database.tmp"
         if folder.is_dir():
             return
-        shutil.rmtree(part, ignore_errors=True)
         log = self.folder / "log/mariadb-install-db.out"
-        with log.open("wb") as out:
-            made = subprocess.run(
-                [
-                    *(find_program("mariadb-install-db"), "--no-defaults", f"--datadir={part}", "--skip-test-db"),
-                    *(*as_root("--user=root"), f"--auth-root-socket-user={user_name()}"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-        if made.returncode:
-            raise ClusterError(f"the database cannot be made\n{self._tail('mariadb-install-db')}")
+        argv = [
+            *(find_program("mariadb-install-db"), "--no-defaults", f"--datadir={part}", "--skip-test-db"),
+            *(*as_root("--user=root"), f"--auth-root-socket-user={user_name()}", *SMALL_DATABASE),
+        ]
+        for _ in range(DATABASE_TRIES):
+            shutil.rmtree(part, ignore_errors=True)
+            with log.open("ab") as out:
+                made = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+            if not made.returncode:
+                break
+        else:
+            # Its last lines are advice; what went wrong stands before them.
+            raise ClusterError(f"the database cannot be made\n{self._tail('mariadb-install-db', 200)}")
         part.rename(folder)
 
 
