@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tfbind.config import TrunkSettings
 from tfbind.core.errors import InputError
+from tfbind.model.inference_trunk import InferenceTrunk, WindowByWindow
 from tfbind.model.whole_batch import WindowDropout
 
 
@@ -115,6 +116,10 @@ class Trunk(nn.Module, ABC):
                 mend=f"set it to e.g. {max(1, round(length / self.bin)) * self.bin}",
             )
         return length // self.bin
+
+    def for_inference(self, dtype: torch.dtype = torch.float32) -> InferenceTrunk:
+        """What embeds stretches of DNA by this trunk, as its weights are now; `dtype` is that of its products."""
+        return WindowByWindow(self.eval(), dtype)
 
     def forward(self, bases: Tensor) -> Tensor:
         """Embeddings (windows, bins, width) of base codes 0-4 (windows, bp), or of one-hot (windows, bp, 4)."""
