@@ -10,7 +10,8 @@ from tfbind.core.errors import InputError
 from tfbind.model.contexts import ContextBatch
 from tfbind.model.factors import FactorBatch
 from tfbind.model.head import Head
-from tfbind.model.motif_scan import scan_motifs
+from tfbind.model.inference_trunk import InferenceTrunk, Stretch
+from tfbind.model.motif_scan import best_sites
 from tfbind.model.outputs import Outputs
 from tfbind.model.precision import autocast
 from tfbind.model.shape import ModelShape
@@ -41,11 +42,24 @@ class MotifPanel(nn.Module):
     def forward(self, codes: Tensor, bin: int) -> Tensor:
         """(windows, bins, width) of base codes (windows, bp)."""
         with torch.no_grad():
-            scores = scan_motifs(codes, self.motifs, bin)
+            strength = best_sites(codes, self.motifs, bin)
             # The best site as it is, and how far it stands out: rare good sites matter most.
-            strength = scores[..., 0]
-            features = torch.cat([strength, (strength - 3).clamp(min=0) ** 2], -1)
-        return self.mix(self.norm(features.transpose(1, 2))).transpose(1, 2)
+            features = torch.cat([strength, (strength - 3).clamp(min=0) ** 2], 1)
+        return self.mix(self.norm(features)).transpose(1, 2)
+
+    def of_cores(self, codes: Tensor, stretch: Stretch) -> Tensor:
+        """What `forward` makes of each window: (stretches, windows, core bins, width) of codes (stretches, bp).
+
+        Of a window only the core is looked at, with as much around it as is seen from there.
+        """
+        sites = -(-(self.motifs.shape[1] // 2) // stretch.bin)
+        margin = min(stretch.first_bin, sites + self.mix[0].padding[0])
+        low, high = stretch.first_bin - margin, stretch.first_bin + stretch.core_bins + margin
+        found = []
+        for start in stretch.starts():
+            seen = codes[:, start + low * stretch.bin : start + high * stretch.bin]
+            found.append(self(seen, stretch.bin)[:, margin : margin + stretch.core_bins])
+        return torch.stack(found, 1)
 
 
 class BindingModel(nn.Module):
@@ -93,6 +107,27 @@ class BindingModel(nn.Module):
         if self.panel is not None:
             parts.append(self.panel(codes, self.bin))
         return self.to_tokens(torch.cat(parts, -1))
+
+    def stretch_tokens(self, codes: Tensor, stretch: Stretch, trunk: InferenceTrunk) -> Tensor:
+        """DNA tokens of cores, as `dna_tokens` gives them for each window.
+
+        Parameters
+        ----------
+        codes
+            Base codes (stretches, bp), uint8.
+        stretch
+            How windows lie in them.
+        trunk
+            This model's trunk, for inference.
+
+        Returns
+        -------
+        float32 (stretches, windows, core bins, rank).
+        """
+        embedding = trunk(codes, stretch).float()
+        if self.panel is not None:
+            embedding = torch.cat([embedding, self.panel.of_cores(codes, stretch)], -1)
+        return self.to_tokens(embedding)
 
     def forward(
         self,

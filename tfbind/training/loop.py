@@ -144,13 +144,7 @@ class Trainer:
             context_bins=ACCESSIBILITY_REACH,
             crop=settings.crop,
         )
-        self.validator = Validator(
-            data,
-            split,
-            windows,
-            precision=settings.precision,
-            windows_at_once=settings.batch_size // (processes.count() * settings.gradient_accumulation),
-        )
+        self.validator = Validator(data, split, windows, precision=settings.precision)
         self.objective = Objective(self.model, settings, len(split.experiments)).to(device)
         self.optimizer = make_optimizer(self.objective, model.trunk, settings)
         self.scaler = loss_scaler(device, settings.precision)
