@@ -92,7 +92,7 @@ def test_batches_make_no_difference(make_model, fetch):
 def test_the_core_is_the_middle_of_the_window(make_model, fetch):
     model, windows = make_model(), tile(SIZES, length=128, core=64, bin=BIN)
     for window, tokens in embed_windows(model, fetch, windows[:3], batch_size=2):
-        codes = torch.as_tensor(fetch(window.chrom, window.start, window.end)[None])
+        codes = torch.as_tensor(np.stack([fetch(window.chrom, window.start, window.end)]))
         with torch.no_grad():
             whole = model.dna_tokens(codes)[0].numpy()
         np.testing.assert_allclose(tokens, whole[2:6], atol=1e-5)

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tfbind.genome.intervals import cut
 from tfbind.genome.windows import Window
 from tfbind.model.binding import BindingModel
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH
-from tfbind.model.data import N_CODE, GenomeData, cut
+from tfbind.model.data import N_CODE, GenomeData
 from tfbind.model.head import FactorCode
 from tfbind.model.precision import DTYPES
 
