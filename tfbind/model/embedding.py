@@ -78,7 +78,8 @@ Loaded = tuple[WindowStretch, Tensor]
 
 
 def _read(fetch: Callable[[str, int, int], np.ndarray], device: torch.device, stretch: WindowStretch) -> Tensor:
-    codes = torch.from_numpy(fetch(stretch.chrom, stretch.start, stretch.end))
+    # A copy: what is fetched may be a view of the genome on disk, read when it is needed.
+    codes = torch.tensor(fetch(stretch.chrom, stretch.start, stretch.end))
     # Where a GPU can take them while it computes.
     return codes.pin_memory() if device.type == "cuda" else codes
 

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tfbind.genome.intervals import cut
 from tfbind.model.binding import BindingModel
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH
-from tfbind.model.data import N_CODE, GenomeData, cut
+from tfbind.model.data import N_CODE, GenomeData
 from tfbind.model.head import FactorCode
 
 # Bins around a stretch that the accessibility tower and the motif scan look at.
