@@ -286,6 +286,25 @@ def test_arrays_that_do_not_fit(tmp_path: Path, values: list, problem: str) -> N
     assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
+@pytest.mark.parametrize(
+    "wrong", [("chrII", np.array([1, 2, np.nan, 4])), ("chrII", np.ones(5)), ("chrI", np.ones(10))]
+)
+def test_nothing_is_written_before_all_of_a_collection_is_right(
+    tmp_path: Path, monkeypatch, wrong: tuple
+) -> None:
+    monkeypatch.setattr("tfbind.genome.bigwig.write_values", lambda *arguments: pytest.fail("began to write"))
+    values = [("chrI", np.ones(10)), wrong]
+    with pytest.raises((InputError, ValueError), match=r"not a finite|4 bins|out of the order"):
+        write_bigwig(tmp_path / "x.bw", SIZES, values, 10)
+
+
+@pytest.mark.parametrize("bad", [np.nan, 1e39])
+def test_what_comes_late_leaves_no_file(tmp_path: Path, bad: float) -> None:
+    with pytest.raises(InputError, match="at chrII:0 is not a finite"):
+        write_bigwig(tmp_path / "x.bw", SIZES, iter([("chrI", np.ones(10)), ("chrII", np.full(4, bad))]), 10)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_chromosome_too_long_for_the_format(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot hold chromosome 'chrI'"):
         write_bigwig(tmp_path / "x.bw", {"chrI": 2**32}, [], 10)

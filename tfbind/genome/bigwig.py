@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ def write_bigwig(
     Raises
     ------
     InputError
-        A value is NaN, infinite or too large. Each chromosome is looked at before a byte of it is written, and
-        where one is refused, there is no file.
+        A value is NaN, infinite or too large. All of a collection is looked at before a byte is written; what
+        comes from a generator, chromosome by chromosome as it comes, and no file is left.
     OSError
         The disk has no room for it.
     ValueError
@@ -65,6 +65,9 @@ def write_bigwig(
     path = Path(path)
     if too_long := [chrom for chrom, size in sizes.items() if not 0 < size <= LARGEST_SIZE]:
         raise ValueError(f"a bigWig cannot hold chromosome '{too_long[0]}' of {sizes[too_long[0]]} bp")
+    if isinstance(values, Collection):
+        for _ in _checked(path, sizes, values, bin):
+            pass
     with atomic_path(path) as temporary, temporary.open("wb") as raw:
         write_values(raw, sizes, _checked(path, sizes, values, bin), bin)
 
@@ -72,8 +75,8 @@ def write_bigwig(
 def write_bigwigs(tracks: Iterable[Track], workers: int) -> None:
     """Write many bigWigs, `workers` at a time; each appears when it is whole.
 
-    Threads do it: compression, which takes the time, lets others run. From a generator, no more tracks are taken
-    than are being written.
+    Threads do it: compression, which takes the time, lets others run. From a generator, one track is taken ahead
+    of those that are being written.
 
     Raises
     ------
