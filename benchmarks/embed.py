@@ -227,7 +227,7 @@ def compare(case: Case, rounds: int) -> dict[str, Any]:
         folder = Path(name)
         checkpoint, reference = make(case, folder)
         (stretches,) = shard_stretches(reference, case.windows, 1)
-        warm = [stretches[-1]]
+        warm = [min(stretches, key=lambda stretch: stretch.windows)]
         ways = {"plain": by_windows, "stretches": by_stretches}
         found: dict[str, list[Timed]] = {way: [] for way in ways}
         for way in ways.values():
@@ -265,27 +265,20 @@ def difference(model: BindingModel, reference: Reference, case: Case, stretch: W
 
 def peak_memory(case: Case, times: int) -> dict[str, float]:
     """MiB that a process takes at most over a chromosome so many times as long: all, and without mapped files."""
-    values = {**vars(case), "windows": case.windows.model_dump(), "bp": case.bp * times}
-    command = [sys.executable, "-m", "benchmarks.embed", json.dumps(values)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        make(replace(case, bp=case.bp * times), Path(folder))
+        command = [sys.executable, "-m", "benchmarks.embed", folder, case.windows.model_dump_json()]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def embed_alone(values: dict[str, Any]) -> dict[str, float]:
+def embed_alone(folder: Path, windows: WindowSettings) -> dict[str, float]:
     """Embed in this process, for its memory."""
-    case = Case(**{**values, "windows": WindowSettings(**values["windows"])})
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        # Making a genome takes memory, too: a process of its own does it.
-        subprocess.run([sys.executable, "-m", "benchmarks.embed", json.dumps(values), name], check=True)
-        checkpoint, reference = load_checkpoint(folder / "model"), Reference.open(folder / "reference")
-        (stretches,) = shard_stretches(reference, case.windows, 1)
-        with anonymous() as peak:
-            by_stretches(checkpoint, reference, case, stretches, folder / "shard.npy")
-    return {
-        "all": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "own": max(peak),
-    }
+    checkpoint, reference = load_checkpoint(folder / "model"), Reference.open(folder / "reference")
+    (stretches,) = shard_stretches(reference, windows, 1)
+    with anonymous() as peak:
+        embed_shard(checkpoint, reference, stretches, folder / "shard.npy", precision="fp32")
+    return {"all": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "own": max(peak)}
 
 
 @contextmanager
@@ -346,9 +339,4 @@ def print_table(found: dict[str, dict[str, Any]], memory: dict[str, dict[str, fl
 
 
 if __name__ == "__main__":
-    given, *where = sys.argv[1:]
-    if where:
-        values = json.loads(given)
-        make(Case(**{**values, "windows": WindowSettings(**values["windows"])}), Path(where[0]))
-    else:
-        print(json.dumps(embed_alone(json.loads(given))))
+    print(json.dumps(embed_alone(Path(sys.argv[1]), WindowSettings.model_validate_json(sys.argv[2]))))
