@@ -28,7 +28,7 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from tfbind.config import ModelSettings, WindowSettings
-from tfbind.core.files import atomic_path, new_array, sha256_file
+from tfbind.core.files import atomic_path, sha256_file
 from tfbind.genome.reference import Reference, build_reference
 from tfbind.genome.windows import WindowStretch
 from tfbind.model.binding import BindingModel
@@ -179,7 +179,8 @@ def by_windows(
         model.trunk.register_forward_hook(lambda *_: runs.pop().__exit__(None, None, None) or None),
     ]
     with timed.all(), atomic_path(path) as temporary:
-        tokens, done = new_array(temporary, np.float16, (bins, model.settings.rank)), 0
+        shape, done = (bins, model.settings.rank), 0
+        tokens = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
         filled = [*windows, *[windows[-1]] * (-len(windows) % case.at_once)]
         for low in range(0, len(windows), case.at_once):
             codes = [
