@@ -11,7 +11,7 @@ from tfbind.model.contexts import ContextBatch
 from tfbind.model.factors import FactorBatch
 from tfbind.model.head import Head
 from tfbind.model.inference_trunk import InferenceTrunk, Stretch
-from tfbind.model.motif_scan import best_sites
+from tfbind.model.motif_scan import best_sites, z_scores
 from tfbind.model.outputs import Outputs
 from tfbind.model.precision import autocast
 from tfbind.model.shape import ModelShape
@@ -42,10 +42,8 @@ class MotifPanel(nn.Module):
     def forward(self, codes: Tensor, bin: int) -> Tensor:
         """(windows, bins, width) of base codes (windows, bp)."""
         with torch.no_grad():
-            strength = best_sites(codes, self.motifs, bin)
-            # The best site as it is, and how far it stands out: rare good sites matter most.
-            features = torch.cat([strength, (strength - 3).clamp(min=0) ** 2], 1)
-        return self.mix(self.norm(features)).transpose(1, 2)
+            best = best_sites(codes, self.motifs, bin)
+        return self._mixed(best)
 
     def of_cores(self, codes: Tensor, stretch: Stretch) -> Tensor:
         """What `forward` makes of each window: (stretches, windows, core bins, width) of codes (stretches, bp).
@@ -55,11 +53,20 @@ class MotifPanel(nn.Module):
         sites = -(-(self.motifs.shape[1] // 2) // stretch.bin)
         margin = min(stretch.first_bin, sites + self.mix[0].padding[0])
         low, high = stretch.first_bin - margin, stretch.first_bin + stretch.core_bins + margin
-        found = []
-        for start in stretch.starts():
-            seen = codes[:, start + low * stretch.bin : start + high * stretch.bin]
-            found.append(self(seen, stretch.bin)[:, margin : margin + stretch.core_bins])
-        return torch.stack(found, 1)
+        # One window after the other: the scores of all sites are far larger than what is kept of them.
+        best = [
+            best_sites(codes[:, start + low * stretch.bin : start + high * stretch.bin], self.motifs, stretch.bin)
+            for start in stretch.starts()
+        ]
+        mixed = self._mixed(torch.stack(best, 1).flatten(0, 1))[:, margin : margin + stretch.core_bins]
+        return mixed.unflatten(0, (len(codes), stretch.windows))
+
+    def _mixed(self, best: Tensor) -> Tensor:
+        with torch.no_grad():
+            strength = z_scores(best, self.motifs)
+            # The best site as it is, and how far it stands out: rare good sites matter most.
+            features = torch.cat([strength, (strength - 3).clamp(min=0) ** 2], 1)
+        return self.mix(self.norm(features)).transpose(1, 2)
 
 
 class BindingModel(nn.Module):

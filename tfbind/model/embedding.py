@@ -80,8 +80,11 @@ Loaded = tuple[WindowStretch, Tensor]
 def _read(fetch: Callable[[str, int, int], np.ndarray], device: torch.device, stretch: WindowStretch) -> Tensor:
     # A copy: what is fetched may be a view of the genome on disk, read when it is needed.
     codes = torch.tensor(fetch(stretch.chrom, stretch.start, stretch.end))
-    # Where a GPU can take them while it computes.
-    return codes.pin_memory() if device.type == "cuda" else codes
+    if device.type != "cuda":
+        return codes
+    # Where a GPU can take them while it computes. Another thread would else turn to the machine's first GPU.
+    with torch.cuda.device(device):
+        return codes.pin_memory()
 
 
 def _compute(model: BindingModel, trunk: InferenceTrunk, device: torch.device, batch: Sequence[Loaded]) -> Tensor:

@@ -59,15 +59,22 @@ def scan_motifs(bases: Tensor, motifs: Tensor, bin: int) -> Tensor:
     # Shifted by the best site, so that exp never overflows.
     with torch.no_grad():
         soft = best + (sites - best.unsqueeze(-1)).exp_().mean(-1).log()
-    z = _z_scores(best, motifs)
+    z = z_scores(best, motifs)
     # Peaks are wider than sites: what lies in the neighbouring bins counts, too.
     near = F.max_pool1d(z, 3, stride=1, padding=1)
     return torch.stack([z, best, soft, near], -1).transpose(1, 2)
 
 
 def best_sites(bases: Tensor, motifs: Tensor, bin: int) -> Tensor:
-    """The best site's z-score alone, as `scan_motifs` gives it, float32 (windows, motifs, bins)."""
-    return _z_scores(_sites(bases, motifs, bin)[1], motifs)
+    """The best site's score alone, as `scan_motifs` gives it, float32 (windows, motifs, bins)."""
+    return _sites(bases, motifs, bin)[1]
+
+
+def z_scores(best: Tensor, motifs: Tensor) -> Tensor:
+    """Best sites (windows, motifs, bins) as z-scores under uniform bases; see `scan_motifs`."""
+    mean = motifs.mean(2).sum(1)
+    deviation = motifs.var(2, unbiased=False).sum(1).add(1e-4).sqrt()
+    return (best - mean[:, None]) / deviation[:, None]
 
 
 def _sites(bases: Tensor, motifs: Tensor, bin: int) -> tuple[Tensor, Tensor]:
@@ -77,12 +84,6 @@ def _sites(bases: Tensor, motifs: Tensor, bin: int) -> tuple[Tensor, Tensor]:
     count, width, _ = motifs.shape
     strands = torch.cat([motifs, motifs.flip(1, 2)])
     dna = F.pad(as_one_hot(bases).transpose(1, 2), (width // 2, width // 2))
-    sites = F.conv1d(dna, strands.transpose(1, 2))
+    sites = F.conv1d(dna, strands.transpose(1, 2).contiguous())
     sites = torch.maximum(sites[:, :count], sites[:, count:]).unflatten(2, (-1, bin))
     return sites, sites.amax(-1)
-
-
-def _z_scores(best: Tensor, motifs: Tensor) -> Tensor:
-    mean = motifs.mean(2).sum(1)
-    deviation = motifs.var(2, unbiased=False).sum(1).add(1e-4).sqrt()
-    return (best - mean[:, None]) / deviation[:, None]
