@@ -85,10 +85,16 @@ class BindingModel(nn.Module):
         self.head = Head(settings, shape)
         whole_batch(self)
 
-    def dna_tokens(self, codes: Tensor, *, trunk_dtype: torch.dtype = torch.float32) -> Tensor:
-        """DNA tokens, float32 (windows, bins, rank), of base codes (windows, bp)."""
-        with autocast(codes.device, trunk_dtype):
-            embedding = self.trunk(codes)
+    def dna_tokens(
+        self, codes: Tensor, *, trunk_dtype: torch.dtype = torch.float32, embedding: Tensor | None = None
+    ) -> Tensor:
+        """DNA tokens, float32 (windows, bins, rank), of base codes (windows, bp).
+
+        The trunk does not run where its `embedding` is given, (windows, bins, width).
+        """
+        if embedding is None:
+            with autocast(codes.device, trunk_dtype):
+                embedding = self.trunk(codes)
         parts = [embedding.float()]
         if self.panel is not None:
             parts.append(self.panel(codes, self.bin))
@@ -102,6 +108,7 @@ class BindingModel(nn.Module):
         pairs: Tensor,
         *,
         trunk_dtype: torch.dtype = torch.float32,
+        embedding: Tensor | None = None,
     ) -> Outputs:
         """Predictions for pairs.
 
@@ -118,13 +125,15 @@ class BindingModel(nn.Module):
             (factor, cell type) of each output, int64 (pairs, 2).
         trunk_dtype
             bfloat16 or float16 runs the trunk under autocast; the head stays float32.
+        embedding
+            What the trunk says of the windows, where it is known: (windows, bins, width).
 
         Returns
         -------
         Outputs
             float32 (windows, bins, pairs) each.
         """
-        tokens = self.dna_tokens(codes, trunk_dtype=trunk_dtype)
+        tokens = self.dna_tokens(codes, trunk_dtype=trunk_dtype, embedding=embedding)
         return self.head(tokens, codes, factors, contexts, pairs, self.bin)
 
 

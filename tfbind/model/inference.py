@@ -31,6 +31,7 @@ def embed_windows(
     *,
     batch_size: int,
     precision: str = "fp32",
+    embedding_of: Callable[[Sequence[Window]], Tensor] | None = None,
 ) -> Iterator[tuple[Window, np.ndarray]]:
     """DNA tokens of the cores of windows.
 
@@ -44,6 +45,8 @@ def embed_windows(
         Windows through the trunk at once.
     precision
         `fp32`, `bf16` or `fp16` (autocast).
+    embedding_of
+        What the trunk says of windows, (windows, bins, width), where that is known; none: the trunk runs.
 
     Yields
     ------
@@ -55,7 +58,11 @@ def embed_windows(
         batch = windows[low : low + batch_size]
         codes = np.stack([fetch(window.chrom, window.start, window.end) for window in batch])
         with torch.inference_mode():
-            found = model.dna_tokens(torch.as_tensor(codes).to(device), trunk_dtype=DTYPES[precision])
+            found = model.dna_tokens(
+                torch.as_tensor(codes).to(device),
+                trunk_dtype=DTYPES[precision],
+                embedding=None if embedding_of is None else embedding_of(batch),
+            )
         tokens = found.cpu().numpy()
         for window, found in zip(batch, tokens, strict=True):
             first = (window.core_start - window.start) // model.bin

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from tfbind.config import WindowSettings
 from tfbind.core.metrics import average_precision, threshold_at_fdr
-from tfbind.genome.windows import tile
+from tfbind.genome.windows import Window, tile
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
 from tfbind.model.factors import FactorBatch
 from tfbind.model.inference import STRETCH, embed_windows, predict_stretch
 from tfbind.training import processes
 from tfbind.training.splits import Split
+from tfbind.training.trunkcache import TrunkCache
 
 # At most, on any device; a training that takes fewer at once has no memory for more.
 MOST_WINDOWS_AT_ONCE = 16
@@ -31,11 +32,21 @@ class Validator:
     ----------
     windows_at_once
         Windows that a process takes through the model at once in training; validation takes as many, at most 16.
+    cache
+        What a frozen trunk says of windows; none: the trunk runs.
     """
 
     def __init__(
-        self, data: GenomeData, split: Split, windows: WindowSettings, *, precision: str, windows_at_once: int
+        self,
+        data: GenomeData,
+        split: Split,
+        windows: WindowSettings,
+        *,
+        precision: str,
+        windows_at_once: int,
+        cache: TrunkCache | None = None,
     ) -> None:
+        self.cache = cache
         self.windows_at_once = max(1, min(windows_at_once, MOST_WINDOWS_AT_ONCE))
         self.data, self.split, self.precision = data, split, precision
         # Tiled as the whole genome is, so that a validation chromosome may be shorter than a window.
@@ -70,7 +81,12 @@ class Validator:
         """DNA tokens of the validation chromosomes, on every process; each window is embedded by one of them."""
         own = [self.windows[index] for index in processes.share(len(self.windows))]
         embedded = embed_windows(
-            model, self._fetch, own, batch_size=self.windows_at_once, precision=self.precision
+            model,
+            self._fetch,
+            own,
+            batch_size=self.windows_at_once,
+            precision=self.precision,
+            embedding_of=None if self.cache is None else self._kept,
         )
         # In 16 bits, as a genome embedding stores them.
         parts = processes.gathered([found.astype(np.float16) for _, found in embedded])
@@ -124,6 +140,10 @@ class Validator:
                 if own is not None:
                     found[names[experiment]] = own
         return found
+
+    def _kept(self, windows: Sequence[Window]) -> Tensor:
+        """What the cache says of windows, float32 (windows, bins, width)."""
+        return self.cache.of([(window.chrom, window.start // self.data.bin, False) for window in windows])
 
     def _fetch(self, chrom: str, start: int, end: int) -> np.ndarray:
         first = start // self.data.bin
