@@ -1,7 +1,7 @@
 """Training on a frozen trunk from what it said of each window, beside running it in each step.
 
 Two trainings from the same weights take the same steps in turn; the second one's windows are embedded before, and
-kept on disk, which is timed by itself. Losses of both must be the same. The genome is a few windows long, since
+kept on disk, which is timed by itself. Losses of both must be the same. The genome is a window or a few long, since
 what a step takes does not depend on it.
 """
 
@@ -37,7 +37,7 @@ FULL = Size(
     experiments=200,
     drawn=32,
     cell_types=10,
-    chromosome=2 * 196_608,
+    chromosome=196_608,
     model={"trunk": {"dim": 1536, "depth": 11, "heads": 8, "dim_divisible_by": 128}, "rank": 256},
 )
 

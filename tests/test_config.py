@@ -68,10 +68,15 @@ def test_some_loss_and_some_bins_must_count():
 
 
 def test_embeddings_are_kept_of_a_frozen_trunk_alone():
-    kept = parse_config(values(training__fine_tuning={"mode": "frozen", "cache": {"precision": "fp16"}}))
+    frozen = {"mode": "frozen", "cache": {"precision": "fp16"}}
+    windows = {"bin": 64, "length": 640, "core": 512}
+    spaced = {"windows": windows, "training__window_spacing": 5}
+    kept = parse_config(values(**spaced, training__fine_tuning=frozen))
     assert kept.training.fine_tuning.cache.gigabytes == 100
     for mode in ("all", "norms"):
         assert "cache needs mode frozen" in error_of(training__fine_tuning={"mode": mode, "cache": {}})
+    told = error_of(windows=windows, training__fine_tuning=frozen)
+    assert "hardly one comes twice: set training.window_spacing, to 10" in told
 
 
 @pytest.mark.parametrize(

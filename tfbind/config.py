@@ -872,6 +872,11 @@ class Config(Section):
                 f"training.window_spacing of {self.training.window_spacing} bins does not divide the {counted} "
                 "bins of a window that count (windows.length / windows.bin, less training.crop at either side)"
             )
+        if self.training.fine_tuning.cache is not None and self.training.window_spacing == 1:
+            raise ValueError(
+                "training.fine_tuning.cache keeps windows of which hardly one comes twice: set "
+                f"training.window_spacing, to {counted} for windows side by side"
+            )
         return self
 
     @property
