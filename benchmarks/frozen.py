@@ -1,8 +1,8 @@
 """Training on a frozen trunk from what it said of each window, beside running it in each step.
 
 Two trainings from the same weights take the same steps in turn; the second one's windows are embedded before, and
-kept on disk, which is timed by itself. Losses of both must be the same. The genome is a window or a few long: what
-a step takes does not depend on it.
+kept on disk, which is timed by itself. Losses of both must be the same. The genome is a window or a few long: a
+step takes as long on any.
 """
 
 from __future__ import annotations
