@@ -61,6 +61,22 @@ def test_some_loss_and_some_bins_must_count():
     windows = {"bin": 64, "length": 640, "core": 512}
     assert parse_config(values(windows=windows, training__crop=4)).training.crop == 4
     assert "leaves none of a window's 10" in error_of(windows=windows, training__crop=5)
+    told = error_of(windows=windows, training__crop=1, training__window_spacing=3)
+    assert "window_spacing of 3 bins does not divide the 8 bins" in told
+    spaced = parse_config(values(windows=windows, training__crop=1, training__window_spacing=4))
+    assert spaced.training.window_spacing == 4
+
+
+def test_embeddings_are_kept_of_a_frozen_trunk_alone():
+    frozen = {"mode": "frozen", "cache": {"precision": "fp16"}}
+    windows = {"bin": 64, "length": 640, "core": 512}
+    spaced = {"windows": windows, "training__window_spacing": 5}
+    kept = parse_config(values(**spaced, training__fine_tuning=frozen))
+    assert kept.training.fine_tuning.cache.gigabytes == 100
+    for mode in ("all", "norms"):
+        assert "cache needs mode frozen" in error_of(training__fine_tuning={"mode": mode, "cache": {}})
+    told = error_of(windows=windows, training__fine_tuning=frozen)
+    assert "hardly one comes twice: set training.window_spacing, to 10" in told
 
 
 @pytest.mark.parametrize(

@@ -629,6 +629,28 @@ class LoraSettings(Section):
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout of what goes into an adapter.")
 
 
+class EmbeddingCacheSettings(Section):
+    """What a frozen trunk says of training windows, kept on disk."""
+
+    precision: Literal["fp32", "fp16"] = Field(
+        "fp32",
+        description="`fp32`: training is the same as without. `fp16`: half the bytes; embeddings are rounded to "
+        "3 digits, unless the trunk runs in 16 bits itself (training.precision).",
+    )
+    folder: Path | None = Field(
+        None,
+        description="Where they are kept. Trainings on one trunk and genome, with windows of one length, share "
+        "them there. None: beside the state of the training, results/NAME/training/state/embeddings.",
+    )
+    gigabytes: float = Field(
+        100.0,
+        gt=0,
+        description="Most that one trunk's embeddings take there. Windows beyond it run through the trunk each "
+        "time. A window takes bins x width x 4 bytes (`fp16`: 2); Enformer's 18.9 MB, that is 96 MB per Mb of "
+        "genome and strand where windows stand side by side.",
+    )
+
+
 class FineTuningSettings(Section):
     """Which weights of the trunk train. All else of the model always does."""
 
@@ -648,6 +670,11 @@ class FineTuningSettings(Section):
         "follows them, or keeps to those that it has. None: `train` in mode `all` for a new trunk, else "
         "`frozen`: few windows are no measure for pretrained weights.",
     )
+    cache: EmbeddingCacheSettings | None = Field(
+        None,
+        description="For mode `frozen`: run the trunk once a window, and train from what it said. It pays where "
+        "training sees a window more than once: see window_spacing. None: the trunk runs in each step.",
+    )
 
     @property
     def lora_settings(self) -> LoraSettings:
@@ -663,6 +690,8 @@ class FineTuningSettings(Section):
                 raise ValueError(f"{name} does nothing in mode {self.mode}: set mode to {name}, or take it out")
         if self.batch_norm == "train" and self.mode != "all":
             raise ValueError(f"batch_norm must be frozen in mode {self.mode}, where it does not train")
+        if self.cache is not None and self.mode != "frozen":
+            raise ValueError(f"cache needs mode frozen: in mode {self.mode} the trunk changes with each step")
         return self
 
 
@@ -683,6 +712,13 @@ class TrainingSettings(Section):
         ge=1,
         description="Parts in which each process takes its windows of a step through the model, one after the "
         "other: less memory for the same step. (Batch normalisation sees a part at a time.)",
+    )
+    window_spacing: int = Field(
+        1,
+        ge=1,
+        description="Bins from one place where windows may start to the next. 1: anywhere, and hardly a window "
+        "comes twice. As many as count in a window (all but `crop` at either side): windows stand side by side, "
+        "for `fine_tuning.cache`. It must divide that number, so that each bin of the genome counts alike.",
     )
     experiments_per_step: int = Field(
         32,
@@ -830,6 +866,21 @@ class Config(Section):
             raise ValueError(
                 f"training.crop of {self.training.crop} bins at either side leaves none of a window's {bins} "
                 "(windows.length / windows.bin)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spacing_divides_windows(self) -> Config:
+        counted = self.windows.length // self.windows.bin - 2 * self.training.crop
+        if counted % self.training.window_spacing:
+            raise ValueError(
+                f"training.window_spacing of {self.training.window_spacing} bins does not divide the {counted} "
+                "bins of a window that count (windows.length / windows.bin, less training.crop at either side)"
+            )
+        if self.training.fine_tuning.cache is not None and self.training.window_spacing == 1:
+            raise ValueError(
+                "training.fine_tuning.cache keeps windows of which hardly one comes twice: set "
+                f"training.window_spacing, to {counted} for windows side by side"
             )
         return self
 

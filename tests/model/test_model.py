@@ -207,6 +207,7 @@ def test_what_is_wrong_with_an_argument_is_told(change, key):
         ({"heads": 5}, "Model()"),
         ({"interaction": "sum"}, "Model()"),
         ({"fine_tuning": "some"}, "fine_tuning"),
+        ({"fine_tuning": {"mode": "frozen", "cache": {}}}, "fine_tuning.cache"),
         ({"conditioning": {"factor": "film"}, "contextual_embed_dim": None}, "model.conditioning.factor"),
     ],
 )

@@ -89,7 +89,7 @@ def test_parts_of_a_step_are_the_step(make):
 
 def test_a_crop_leaves_the_edges_out_of_every_loss(make, measured):
     trainer = make(crop=3)
-    part = trainer._own_windows(0)
+    part, _ = trainer._own_windows(0)
     assert part.labels.shape == part.signal.shape == part.score.shape == (2, 10, 2)
     trainer.objective.eval()
     arguments = (part.codes, part.factors, part.contexts, part.pairs)

@@ -111,6 +111,17 @@ def test_equal_data_and_seed_give_equal_bytes(made, tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_a_frozen_trunk_that_is_kept_gives_the_model_of_one_that_runs(made, tmp_path):
+    for name, cache in (("runs", None), ("kept", {})):
+        frozen = {"window_spacing": 16, "fine_tuning": {"mode": "frozen", "cache": cache}}
+        train(made, tmp_path / name, training={**VALUES["training"], **frozen})
+    assert list((tmp_path / "kept/state/embeddings").rglob("*.npy"))
+    ours, theirs = (load_checkpoint(tmp_path / name / "model") for name in ("kept", "runs"))
+    assert ours.about["thresholds"] == pytest.approx(theirs.about["thresholds"], abs=1e-5)
+    for one, other in zip(ours.model.state_dict().values(), theirs.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
 def test_a_further_cell_type_that_is_only_to_be_predicted_changes_nothing(made, tmp_path):
     train(made, tmp_path / "one")
     train(made, tmp_path / "two", cells=("further", "fresh", "known", "blind"))

@@ -311,3 +311,59 @@ def test_a_batch_holds_signal_and_scores_only_where_there_are_some(data):
     assert batch.score is None
     np.testing.assert_array_equal(batch.signal, np.where(batch.labels == LEFT_OUT, np.nan, batch.labels))
     assert batch.signal.dtype == np.float32
+
+
+# Windows on a grid.
+
+
+@pytest.mark.parametrize(("bins", "crop", "spacing"), [(6, 0, 6), (6, 0, 2), (8, 1, 3), (6, 0, 1)])
+@pytest.mark.parametrize("peak_fraction", [0.0, 0.6, 1.0])
+def test_starts_lie_apart_and_weights_undo_the_preference_for_peaks_exactly(
+    data, bins, crop, spacing, peak_fraction
+):
+    found = WindowSampler(
+        data, ["one", "two"], [0, 1], bins=bins, crop=crop, spacing=spacing, peak_fraction=peak_fraction, seed=1
+    )
+    counted = bins - 2 * crop
+    # First counted bins, in each chromosome multiples of the spacing, of all windows that count a bin.
+    starts = [
+        (chrom, first)
+        for chrom in ("one", "two")
+        for first in range(1 - counted, data.bins(chrom))
+        if first % spacing == 0
+    ]
+    uniform = dict.fromkeys(starts, 1 / len(starts))
+    peaks = dict.fromkeys(starts, 0.0)
+    bound = [
+        [(chrom, bin) for chrom, its in PLACES.items() for bin, e in its if e == column] for column in (0, 1)
+    ]
+    bound = [[place for place in places if place[0] in ("one", "two")] for places in bound]
+    for places in bound:
+        for chrom, bin in places:
+            around = [start for start in starts if start[0] == chrom and start[1] <= bin < start[1] + counted]
+            assert len(around) == counted // spacing
+            for start in around:
+                peaks[start] += 1 / (len(bound) * len(places) * len(around))
+    assert sum(peaks.values()) == pytest.approx(1)
+    draws = drawn(found, 2000)
+    assert {(draw.chrom, draw.first + crop) for draw in draws} <= set(starts)
+    for draw in draws:
+        start = draw.chrom, draw.first + crop
+        mixed = (1 - peak_fraction) * uniform[start] + peak_fraction * peaks[start]
+        assert draw.weight == pytest.approx(uniform[start] / mixed, rel=1e-9)
+    if peak_fraction < 1:
+        assert {(draw.chrom, draw.first + crop) for draw in draws} == set(starts)
+
+
+@pytest.mark.parametrize("spacing", [1, 3])
+def test_of_windows_apart_too_each_bin_counts_equally_often(data, spacing):
+    found = WindowSampler(data, ["one", "two"], [], bins=3, spacing=spacing, peak_fraction=0, seed=1)
+    seen = {chrom: np.zeros(data.bins(chrom)) for chrom in ("one", "two")}
+    for chrom, first in {(draw.chrom, draw.first) for draw in drawn(found, 5000)}:
+        seen[chrom][max(first, 0) : first + 3] += 1
+    assert set(np.concatenate(list(seen.values()))) == {3 // spacing}
+
+
+def test_a_spacing_that_would_count_some_bins_more_often_is_refused(data):
+    with pytest.raises(ValueError, match="no multiple of a spacing of 4"):
+        WindowSampler(data, ["one"], [], bins=6, spacing=4, peak_fraction=0, seed=1)

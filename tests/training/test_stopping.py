@@ -28,7 +28,7 @@ def test_a_signal_stops_a_training_after_the_step_and_it_goes_on_exactly(make_tr
     straight = make_trainer("straight", **settings)
     straight.run()
     stopped = make_trainer("stopped", **settings)
-    interrupt(stopped, "_own_windows", 6, number)
+    interrupt(stopped, "_step", 6, number)
     with pytest.raises(Stopped) as caught:
         stopped.run()
     assert (caught.value.signal, caught.value.step) == (number, 6)

@@ -39,14 +39,14 @@ def note_windows(trainer: Trainer, folder: Path) -> None:
 
 def send_signal(trainer: Trainer, rank: int, at: int) -> None:
     """This process is told to stop, in the middle of a step."""
-    own_windows = trainer._own_windows
+    whole = trainer._step
 
     def interrupted(step: int) -> Any:
         if (processes.rank(), step) == (rank, at):
             os.kill(os.getpid(), signal.SIGTERM)
-        return own_windows(step)
+        return whole(step)
 
-    trainer._own_windows = interrupted
+    trainer._step = interrupted
 
 
 def train(

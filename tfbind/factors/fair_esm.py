@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError
@@ -128,6 +128,8 @@ class FairEsmEmbedder(PiecewiseEmbedder):
 
     @cached_property
     def _loaded(self) -> tuple[torch.nn.Module, Any]:
+        import torch
+
         model, alphabet = self._load()
         layers = len(model.layers)
         if self.layer is not None and not 0 <= self.layer <= layers:
@@ -145,6 +147,8 @@ class FairEsmEmbedder(PiecewiseEmbedder):
                 mend=f"give at most {positions - ends}",
             )
         model = model.eval().requires_grad_(False)
+        # What predicts residues comes after the representations.
+        model.lm_head = torch.nn.Identity()
         return on_device(model, self.device, self.title), alphabet
 
     def _load(self) -> tuple[torch.nn.Module, Any]:
@@ -158,11 +162,17 @@ class FairEsmEmbedder(PiecewiseEmbedder):
         # fair-esm has no letter for "I or L"; its converter fails on it.
         _, _, tokens = alphabet.get_batch_converter()([("", text.replace("J", "X")) for text in texts])
         with torch.inference_mode():
-            output = model(tokens.to(self.device), repr_layers=[layer])["representations"][layer]
-        output = output.float().cpu().numpy()
+            found = self._run(model, tokens.to(self.device), layer)
         # The end, where the alphabet has one, and the padding follow the residues.
         first = int(alphabet.prepend_bos)
-        return [output[i, first : first + len(text)] for i, text in enumerate(texts)]
+        return [
+            output[first : first + len(text)].float().cpu().numpy()
+            for output, text in zip(found, texts, strict=True)
+        ]
+
+    def _run(self, model: torch.nn.Module, tokens: torch.Tensor, layer: int) -> Iterable[torch.Tensor]:
+        """A layer's output, (tokens, width) a piece, of padded tokens (pieces, tokens)."""
+        return model(tokens, repr_layers=[layer])["representations"][layer]
 
     def _checked(self, path: Path) -> Path:
         key = f"{self.section}.checkpoint"
@@ -286,6 +296,11 @@ class Esm2Embedder(FairEsmEmbedder):
         model, alphabet = self._load_local(self.checkpoint) if self.checkpoint else self._new()
         lay_over(model, self.finetuned, key="factors.esm2.finetuned")
         return model, alphabet
+
+    def _run(self, model: torch.nn.Module, tokens: torch.Tensor, layer: int) -> Iterable[torch.Tensor]:
+        from tfbind.factors.packed_esm2 import packed_representations
+
+        return packed_representations(model, [row[row != model.padding_idx] for row in tokens], layer)
 
     def _new(self) -> tuple[torch.nn.Module, Any]:
         """A model of a published size, whose weights are still to come."""

@@ -56,9 +56,13 @@ def model_settings(values: Mapping[str, Any], trunk: Trunk) -> ModelSettings:
 
 def fine_tuning_settings(value: str | Mapping[str, Any] | FineTuningSettings) -> FineTuningSettings:
     """Settings of a mode."""
-    if isinstance(value, FineTuningSettings):
-        return value
-    return _validated(FineTuningSettings, {"mode": value} if isinstance(value, str) else value, "fine_tuning")
+    if not isinstance(value, FineTuningSettings):
+        values = {"mode": value} if isinstance(value, str) else value
+        value = _validated(FineTuningSettings, values, "fine_tuning")
+    if value.cache is not None:
+        problem = "cache is for the workflow's training, which knows windows by their place in the genome"
+        raise InputError(problem, key="fine_tuning.cache", mend="take it out")
+    return value
 
 
 def _validated(kind: type[BaseModel], values: Mapping[str, Any], key: str) -> Any:

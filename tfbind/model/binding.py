@@ -10,7 +10,7 @@ from tfbind.core.errors import InputError
 from tfbind.model.contexts import ContextBatch
 from tfbind.model.factors import FactorBatch
 from tfbind.model.head import Head
-from tfbind.model.inference_trunk import InferenceTrunk, Stretch
+from tfbind.model.inference_trunk import Stretch
 from tfbind.model.motif_scan import best_sites, z_scores
 from tfbind.model.outputs import Outputs
 from tfbind.model.precision import autocast
@@ -106,16 +106,22 @@ class BindingModel(nn.Module):
         self.head = Head(settings, shape)
         whole_batch(self)
 
-    def dna_tokens(self, codes: Tensor, *, trunk_dtype: torch.dtype = torch.float32) -> Tensor:
-        """DNA tokens, float32 (windows, bins, rank), of base codes (windows, bp)."""
-        with autocast(codes.device, trunk_dtype):
-            embedding = self.trunk(codes)
+    def dna_tokens(
+        self, codes: Tensor, *, trunk_dtype: torch.dtype = torch.float32, embedding: Tensor | None = None
+    ) -> Tensor:
+        """DNA tokens, float32 (windows, bins, rank), of base codes (windows, bp).
+
+        The trunk does not run where its `embedding` is given, (windows, bins, width).
+        """
+        if embedding is None:
+            with autocast(codes.device, trunk_dtype):
+                embedding = self.trunk(codes)
         parts = [embedding.float()]
         if self.panel is not None:
             parts.append(self.panel(codes, self.bin))
         return self.to_tokens(torch.cat(parts, -1))
 
-    def stretch_tokens(self, codes: Tensor, stretch: Stretch, trunk: InferenceTrunk) -> Tensor:
+    def stretch_tokens(self, codes: Tensor, stretch: Stretch, embedding: Tensor) -> Tensor:
         """DNA tokens of cores, as `dna_tokens` gives them for each window.
 
         Parameters
@@ -124,14 +130,14 @@ class BindingModel(nn.Module):
             Base codes (stretches, bp), uint8.
         stretch
             How windows lie in them.
-        trunk
-            This model's trunk, for inference.
+        embedding
+            What the trunk says of the cores, (stretches, windows, core bins, width).
 
         Returns
         -------
         float32 (stretches, windows, core bins, rank).
         """
-        embedding = trunk(codes, stretch).float()
+        embedding = embedding.float()
         if self.panel is not None:
             embedding = torch.cat([embedding, self.panel.of_cores(codes, stretch)], -1)
         return self.to_tokens(embedding)
@@ -144,6 +150,7 @@ class BindingModel(nn.Module):
         pairs: Tensor,
         *,
         trunk_dtype: torch.dtype = torch.float32,
+        embedding: Tensor | None = None,
     ) -> Outputs:
         """Predictions for pairs.
 
@@ -160,13 +167,15 @@ class BindingModel(nn.Module):
             (factor, cell type) of each output, int64 (pairs, 2).
         trunk_dtype
             bfloat16 or float16 runs the trunk under autocast; the head stays float32.
+        embedding
+            What the trunk says of the windows, where it is known: (windows, bins, width).
 
         Returns
         -------
         Outputs
             float32 (windows, bins, pairs) each.
         """
-        tokens = self.dna_tokens(codes, trunk_dtype=trunk_dtype)
+        tokens = self.dna_tokens(codes, trunk_dtype=trunk_dtype, embedding=embedding)
         return self.head(tokens, codes, factors, contexts, pairs, self.bin)
 
 

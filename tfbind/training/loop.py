@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,17 +34,23 @@ from tfbind.model.losses import experiment_weights
 from tfbind.model.precision import loss_scaler
 from tfbind.model.whole_batch import window_keys
 from tfbind.training import processes
+from tfbind.training.ahead import Ahead
 from tfbind.training.objective import Objective, Reading, StepPart
 from tfbind.training.optimization import learning_rate, make_optimizer, parameter_groups, set_rates
 from tfbind.training.sampling import WindowSampler
 from tfbind.training.splits import Split
 from tfbind.training.stopping import Stopped, StopSignals
+from tfbind.training.trunkcache import Place, TrunkCache
 from tfbind.training.validation import Validator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 STATE = "training.safetensors"
+# Of a frozen trunk, beside the state.
+EMBEDDINGS = "embeddings"
+Kept = tuple[list[Place], list[np.ndarray | None]]
+"""Windows, and what is kept of them."""
 # Factors that one step of motif reading looks at, and the learning rate before any DNA is seen.
 READING_BATCH = 16
 READING_RATE = 3e-3
@@ -143,8 +150,8 @@ class Trainer:
             # As in prediction: the edges of a window are not where accessibility ends.
             context_bins=ACCESSIBILITY_REACH,
             crop=settings.crop,
+            spacing=settings.window_spacing,
         )
-        self.validator = Validator(data, split, windows, precision=settings.precision)
         self.objective = Objective(self.model, settings, len(split.experiments)).to(device)
         self.optimizer = make_optimizer(self.objective, model.trunk, settings)
         self.scaler = loss_scaler(device, settings.precision)
@@ -154,6 +161,11 @@ class Trainer:
         processes.meet()
         _require_enough_windows(settings)
         self.wrapped = self.accelerator.prepare_model(self.objective)
+        at_once = max(1, settings.batch_size // (processes.count() * settings.gradient_accumulation))
+        self.cache = self._cache(at_once)
+        self.validator = Validator(data, split, windows, precision=settings.precision, cache=self.cache)
+        # What the data of steps was waited for, and all that steps took, in seconds.
+        self.ahead, self.spent = Ahead(self._own_windows, settings.steps), 0.0
         self.signals, self.stop_signal = signals or StopSignals(), 0
         self.state = TrainingState()
         self.signature = self._signature()
@@ -174,7 +186,11 @@ class Trainer:
             if not restored:
                 self._read_motifs()
                 self._save()
-            with Progress("training", self.settings.steps, unit="steps", start=self.state.step) as progress:
+            title = "training"
+            with (
+                self.ahead,
+                Progress(title, self.settings.steps, unit="steps", start=self.state.step) as progress,
+            ):
                 while not self._finished():
                     if not self._validation_is_due():
                         self._train_until_validation(progress)
@@ -217,7 +233,11 @@ class Trainer:
                 )
                 self.state.losses, self.state.parts = [], []
             recent = self.state.losses[-1] if self.state.losses else self.state.history[-1]["loss"]
-            progress.advance(note=f"loss {recent:.4f}, best validation AUPRC {max(self.state.best, 0):.4f}")
+            best = max(self.state.best, 0)
+            waited = self.ahead.waited / max(self.spent, 1e-9)
+            progress.advance(
+                note=f"loss {recent:.4f}, best validation AUPRC {best:.4f}, waited for data {waited:.1%}"
+            )
             if self.stop_signal:
                 self._save()
                 raise Stopped(self.stop_signal, self.state.step)
@@ -230,14 +250,39 @@ class Trainer:
         return {f"loss_{name}": float(mean) for name, mean in zip(self.counted, means, strict=True)}
 
     def _step(self, step: int) -> float:
+        began = time.perf_counter()
         self.wrapped.train()
         set_rates(self.optimizer, step, self.settings)
         reading = self._draw_reading(step, 2) if self.settings.motif_loss else None
-        return self._update(self.optimizer, self._own_windows(step), step, reading)
+        windows = self._embedded(*self.ahead.of(step))
+        loss = self._update(self.optimizer, windows, step, reading)
+        self.spent += time.perf_counter() - began
+        return loss
 
-    def _own_windows(self, step: int) -> StepPart:
-        """This process's windows of a step."""
+    def _cache(self, windows_at_once: int) -> TrunkCache | None:
+        """Where the trunk's embeddings are kept, if they are."""
+        settings = self.settings.fine_tuning.cache
+        if settings is None:
+            return None
+        return TrunkCache(
+            settings.folder or self.folder / EMBEDDINGS,
+            self.model.trunk,
+            self.data,
+            bins=self.sampler.bins,
+            settings=settings,
+            precision=self.settings.precision,
+            device=self.device,
+            windows_at_once=windows_at_once,
+        )
+
+    def _own_windows(self, step: int) -> tuple[StepPart, Kept | None]:
+        """This process's windows of a step, and what is kept of them; read ahead, so the trunk does not run."""
         own = processes.share(self.settings.batch_size)
+        kept = None
+        if self.cache is not None:
+            draws = self.sampler.draw(step, self.settings.batch_size)[own.start : own.stop]
+            places = [(draw.chrom, draw.first, draw.flipped) for draw in draws]
+            kept = places, self.cache.read(places)
         batch = self.sampler.batch(step, self.settings.batch_size, own)
         columns = self._draw_experiments(step)
         factors, pairs = self._factors_of(columns)
@@ -257,7 +302,11 @@ class Trainer:
             depth=torch.as_tensor(self.depth[columns]).to(self.device),
             signal=signal,
             score=score,
-        )
+        ), kept
+
+    def _embedded(self, windows: StepPart, kept: Kept | None) -> StepPart:
+        """Windows with what the trunk says of them, where that is kept."""
+        return windows if kept is None else replace(windows, embedding=self.cache.completed(*kept))
 
     def _contexts(self, accessibility: np.ndarray, step: int) -> ContextBatch:
         """What a step is told of the cell types: the same in all processes and parts."""
@@ -385,7 +434,8 @@ class Trainer:
         return sha256_json(
             {
                 "tfbind": tfbind.__version__,
-                "settings": self.settings.model_dump(mode="json"),
+                # Where embeddings are kept, and how many, changes nothing.
+                "settings": self.settings.model_dump(mode="json", exclude=_PLACE_OF_CACHE),
                 "windows": self.windows.model_dump(mode="json"),
                 "model": self.model.settings.model_dump(mode="json"),
                 "trunk": [self.model.trunk.settings.model_dump(mode="json"), self.model.trunk.source],
@@ -520,6 +570,9 @@ def _require_enough_windows(settings: TrainingSettings) -> None:
             key="training.batch_size",
             mend=f"set it to at least {parts}, or train with fewer GPUs or less training.gradient_accumulation",
         )
+
+
+_PLACE_OF_CACHE = {"fine_tuning": {"cache": {"folder", "gigabytes"}}}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

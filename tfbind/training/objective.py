@@ -35,6 +35,8 @@ class StepPart:
     depth : float32 (drawn experiments, 2)
         As `depth_covariate`.
     signal, score : float32 (windows, counted bins, drawn experiments), or None
+    embedding : float32 (windows, bins, width), or None
+        What a frozen trunk says of the windows; None: it is to run.
     """
 
     codes: Tensor
@@ -47,11 +49,13 @@ class StepPart:
     depth: Tensor
     signal: Tensor | None = None
     score: Tensor | None = None
+    embedding: Tensor | None = None
 
     def of(self, windows: range) -> StepPart:
         """Some of the windows."""
         rows = slice(windows.start, windows.stop)
-        arrays = {name: getattr(self, name) for name in ("codes", "labels", "weights", "signal", "score")}
+        names = ("codes", "labels", "weights", "signal", "score", "embedding")
+        arrays = {name: getattr(self, name) for name in names}
         some = {name: None if x is None else x[rows] for name, x in arrays.items()}
         return replace(self, contexts=self.contexts.of(rows), **some)
 
@@ -94,7 +98,14 @@ class Objective(nn.Module):
         return windows, zero if reading is None else self._reading_loss(reading), parts
 
     def _window_loss(self, part: StepPart) -> tuple[Tensor, Tensor]:
-        outputs = self.model(part.codes, part.factors, part.contexts, part.pairs, trunk_dtype=self.dtype)
+        outputs = self.model(
+            part.codes,
+            part.factors,
+            part.contexts,
+            part.pairs,
+            trunk_dtype=self.dtype,
+            embedding=part.embedding,
+        )
         losses = total_loss(
             outputs.without_edges(self.crop),
             Measured(part.labels, part.signal, part.score),

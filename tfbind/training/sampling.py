@@ -62,9 +62,9 @@ class Window:
 class WindowSampler:
     """Draw windows; what a step draws depends on the seed and the step alone, so any step can be resumed.
 
-    A window may start at any bin from where its counted bins (all but `crop` at either side) cover the
-    chromosome's first bin to where they cover its last, so every bin is equally often at every counted place of a
-    window (shifts of whole bins, labels with them).
+    A window may start at any bin (with a spacing: at any multiple of it) from where its counted bins (all but
+    `crop` at either side) cover the chromosome's first bin to where they cover its last, so every bin is counted
+    by equally many windows (shifts of whole bins, labels with them).
     A share `peak_fraction` of windows is placed around peaks: an experiment is drawn, one of its bound bins,
     and a uniform shift. With u the uniform density of starts, q the density around peaks and p the share, a
     window has weight u / ((1 - p) u + p q), so that the expected loss is that of the whole genome (with p = 1:
@@ -85,6 +85,8 @@ class WindowSampler:
     crop
         Bins within a window, at either side, that are not counted: of the rest alone are labels, signal and
         scores read.
+    spacing
+        Bins from one start to the next; a divisor of the counted bins.
     """
 
     def __init__(
@@ -98,36 +100,41 @@ class WindowSampler:
         seed: int,
         context_bins: int = 0,
         crop: int = 0,
+        spacing: int = 1,
     ) -> None:
         if 2 * crop >= bins:
             raise ValueError(f"a crop of {crop} bins at either side leaves none of {bins}")
         self.data, self.bins, self.seed, self.context_bins = data, bins, seed, context_bins
         self.crop, self.counted = crop, bins - 2 * crop
+        if self.counted % spacing:
+            raise ValueError(f"{self.counted} counted bins are no multiple of a spacing of {spacing}")
+        # Starts are numbered, and `shifts` of them count a bin.
+        self.spacing, self.shifts = spacing, self.counted // spacing
         self.chromosomes = list(chromosomes)
-        counts = np.array([data.bins(chrom) + self.counted - 1 for chrom in self.chromosomes])
+        counts = np.array([-(-data.bins(chrom) // spacing) + self.shifts - 1 for chrom in self.chromosomes])
         self.ends = np.cumsum(counts)
         self.offsets = self.ends - counts
         self._index_peaks(experiments)
         self.peak_fraction = peak_fraction if len(self.peak_starts) else 0.0
 
     def _index_peaks(self, experiments: Sequence[int]) -> None:
-        """Global positions of bound bins by experiment, and the density of windows around them."""
+        """Global numbers of the first starts that count bound bins, by experiment; the density around them."""
         found: list[list[np.ndarray]] = [[] for _ in experiments]
         for chrom, offset in zip(self.chromosomes, self.offsets, strict=True):
             labels = self.data.labels[chrom]
             for column, experiment in enumerate(experiments):
                 bound = np.flatnonzero(labels[:, experiment] == BOUND)
-                found[column].append(bound + offset)
+                found[column].append(bound // self.spacing + offset)
         self.peak_starts = [joined for parts in found if len(joined := np.concatenate(parts))]
-        mass = np.zeros(int(self.ends[-1]) + self.counted)
+        mass = np.zeros(int(self.ends[-1]) + self.shifts)
         for starts in self.peak_starts:
             np.add.at(mass, starts, 1 / (len(starts) * len(self.peak_starts)))
-        # With n counted bins, a start at position s (offset by n - 1) counts the bound bins s - n + 1 .. s, each
-        # of which sends 1 / n of its mass here.
+        # With n starts that count a bin, the start of number s counts the bound bins of first starts
+        # s - n + 1 .. s, each of which sends 1 / n of its mass here.
         total = np.concatenate([[0.0], np.cumsum(mass)])
         position = np.arange(int(self.ends[-1]))
-        before = total[np.maximum(position + 1 - self.counted, 0)]
-        self.peak_density = (total[position + 1] - before) / self.counted
+        before = total[np.maximum(position + 1 - self.shifts, 0)]
+        self.peak_density = (total[position + 1] - before) / self.shifts
 
     def draw(self, step: int, count: int) -> list[Draw]:
         """The windows of a step."""
@@ -138,14 +145,14 @@ class WindowSampler:
         total = int(self.ends[-1])
         if rng.random() < self.peak_fraction:
             starts = self.peak_starts[rng.integers(len(self.peak_starts))]
-            position = int(starts[rng.integers(len(starts))] + rng.integers(self.counted))
+            position = int(starts[rng.integers(len(starts))] + rng.integers(self.shifts))
         else:
             position = int(rng.integers(total))
         uniform = 1 / total
         share = self.peak_fraction
         weight = uniform / ((1 - share) * uniform + share * self.peak_density[position])
         chrom = int(np.searchsorted(self.ends, position, side="right"))
-        first = position - int(self.offsets[chrom]) - (self.counted - 1) - self.crop
+        first = (position - int(self.offsets[chrom]) - (self.shifts - 1)) * self.spacing - self.crop
         return Draw(self.chromosomes[chrom], first, bool(rng.integers(2)), float(weight))
 
     def batch(self, step: int, count: int, part: range | None = None) -> Batch:
