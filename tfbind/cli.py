@@ -417,12 +417,12 @@ def embed(
     gpus: int,
 ) -> None:
     """Run the trunk over one shard of the genome, and store its DNA tokens."""
-    from tfbind.prediction.embed import embed_shard, shard_windows
+    from tfbind.prediction.embed import embed_shard, shard_stretches
 
     _use_threads(threads)
     config = _config(configs)
     genome, checkpoint = _open(reference, model, config)
-    shards = shard_windows(genome, config.windows, config.prediction.shards)
+    shards = shard_stretches(genome, config.windows, config.prediction.shards)
     if shard >= len(shards):
         raise InputError(
             f"there is no shard {shard}: this genome has {len(shards)} (from 0)",

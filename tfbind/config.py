@@ -783,7 +783,12 @@ class PredictionSettings(Section):
     """Genome embedding, tracks and peaks."""
 
     shards: int = Field(4, description="Jobs into which the genome embedding is cut.", ge=1)
-    batch_size: int = Field(16, description="Windows through the trunk at once.", ge=1)
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Most stretches of windows that a GPU embeds at once; none: as many as its free memory "
+        "holds. A stretch is 8 windows, or more if they are short. A CPU embeds one at a time.",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="Arithmetic of the trunk in prediction; `fp16` is slow on a CPU."
     )

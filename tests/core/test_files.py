@@ -9,12 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tfbind.core.files import (
     atomic_dir,
     atomic_path,
+    new_rows,
     read_json,
+    rows_of,
     sha256_bytes,
     sha256_file,
     sha256_json,
@@ -169,3 +172,39 @@ def test_checksums_are_those_of_sha256sum(tmp_path):
     (tmp_path / "data").write_bytes(data)
     assert sha256_file(tmp_path / "data") == sha256_bytes(data) == hashlib.sha256(data).hexdigest()
     assert sha256_bytes(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (0, 3), (4,)])
+def test_rows_make_the_file_that_numpy_would_write(tmp_path, shape):
+    array = np.arange(np.prod(shape), dtype=np.float16).reshape(shape)
+    np.save(tmp_path / "whole.npy", array)
+    with new_rows(tmp_path / "rows.npy", np.float16, shape) as rows:
+        rows.write(array[:2])
+        rows.write(np.asfortranarray(array[2:]))
+        assert rows.rows == len(array)
+    assert (tmp_path / "rows.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    assert rows.sha256 == sha256_bytes(array.tobytes())
+    counts = [len(array[:2]), 0, len(array[2:])]
+    found = list(rows_of(tmp_path / "rows.npy", counts))
+    assert list(map(len, found)) == counts
+    np.testing.assert_array_equal(np.concatenate(found), array)
+
+
+def test_room_for_all_rows_is_taken_at_once(tmp_path):
+    with new_rows(tmp_path / "a.npy", np.float16, (1000, 8)) as rows:
+        assert (tmp_path / "a.npy").stat().st_size >= 16_000
+        rows.write(np.zeros((1000, 8), np.float16))
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (np.zeros((2, 2), np.float16), "2 rows were written, of 3"),
+        (np.zeros((3, 1), np.float16), "rows are float16"),
+        (np.zeros((3, 2)), "rows are float64"),
+    ],
+)
+def test_rows_that_are_missing_or_of_another_kind_are_refused(tmp_path, rows, told):
+    path = tmp_path / "a.npy"
+    with pytest.raises(ValueError, match=told), new_rows(path, np.float16, (3, 2)) as written:
+        written.write(rows)

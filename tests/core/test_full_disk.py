@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tfbind.core.files import atomic_dir, atomic_path, new_array, write_json
+from tfbind.core.files import atomic_dir, atomic_path, new_array, new_rows, write_json
 from tfbind.core.tensors import save_tensors
 from tfbind.genome.bigwig import write_bigwig
 
@@ -27,10 +27,15 @@ def mapped(path):
         new_array(temporary, np.float16, (ROOM, 8))[:] = 1
 
 
+def rows(path):
+    with atomic_path(path) as temporary, new_rows(temporary, np.float16, (ROOM, 8)) as written:
+        written.write(np.ones((ROOM, 8), np.float16))
+
+
 def track(path):
     rng = np.random.default_rng(1)
     sizes = {"chr1": 10_000, "chr2": 10 * ROOM}
-    write_bigwig(path, sizes, ((chrom, rng.random(size // 10)) for chrom, size in sizes.items()), 10, digits=6)
+    write_bigwig(path, sizes, ((chrom, rng.random(size // 10)) for chrom, size in sizes.items()), 10)
 
 
 def weights(path):
@@ -44,6 +49,7 @@ WRITERS = {
     "json": lambda path: write_json(path, "x" * 2 * ROOM),
     "folder": array_in_folder,
     "mapped.npy": mapped,
+    "rows.npy": rows,
     "track.bw": track,
     "weights.safetensors": weights,
     "embedding.safetensors": lambda path: save_tensors(path, {"a": np.ones(ROOM)}, {}),

@@ -34,6 +34,17 @@ def test_a_log_gets_a_plain_line_now_and_then_and_a_last_one(clock):
     assert lines[-1] == "training: 1,280/1,280 steps, 16 steps/s, took 80 s, loss 1279"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "left"), [(599, "599 s"), (600, "10 min"), (3599, "1 h 0 min"), (41_000, "11 h 23 min")]
+)
+def test_time_left_is_told_in_units_that_can_be_read(clock, seconds, left):
+    out = io.StringIO()
+    with Progress("embedding the genome", 100 * (seconds + 10), unit="bp", stream=out) as bar:
+        clock[0] += 10
+        bar.advance(1000)
+    assert out.getvalue().splitlines()[0].endswith(f"100 bp/s, {left} left")
+
+
 def test_short_work_is_told_in_one_line(clock):
     out = io.StringIO()
     with Progress("downloading", 2, unit="files", stream=out) as bar:

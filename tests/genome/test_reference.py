@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pyfaidx
 import pytest
 from Bio import bgzf
 from hypothesis import given, settings
@@ -46,6 +47,28 @@ def test_fetch_pads_with_n(write) -> None:
     assert reference.fetch("chr2", -9, -5).tolist() == [4] * 4
     assert reference.fetch("chr2", 4, 6).tolist() == [4, 4]
     assert reference.fetch("chr2", 2, 2).shape == (0,)
+
+
+def test_fetch_inside_a_chromosome_is_a_view_that_nobody_may_write_into(write) -> None:
+    reference = build(write("genome.fa", FASTA))
+    found = reference.fetch("chr1", 1, 12)
+    assert type(found) is np.ndarray and np.shares_memory(found, reference.codes("chr1"))
+    with pytest.raises(ValueError, match="read-only"):
+        found[0] = 4
+
+
+def test_windows_are_those_of_pyfaidx(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    text = "".join(rng.choice(list("ACGTacgtN"), 10_007))
+    fasta = tmp_path / "genome.fa"
+    fasta.write_text(">chr1\n" + "".join(f"{text[low : low + 61]}\n" for low in range(0, len(text), 61)))
+    reference, letters = build(fasta), pyfaidx.Fasta(str(fasta), as_raw=True)["chr1"]
+    for start, end in [(0, 0), (0, len(text)), *np.sort(rng.integers(0, len(text), (50, 2))).tolist()]:
+        found = "".join("ACGTN"[code] for code in reference.fetch("chr1", start, end))
+        assert found == letters[start:end].upper()
+        outside = reference.fetch("chr1", start - len(text), end + 7)
+        assert (outside[: len(text) - start] == 4).all()
+        np.testing.assert_array_equal(outside[len(text) - start :][:end], reference.fetch("chr1", 0, end))
 
 
 def test_compression_changes_nothing(tmp_path: Path) -> None:

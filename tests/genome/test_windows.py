@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfbind.core.errors import InputError
-from tfbind.genome.windows import Window, shard, tile
+from tfbind.genome.windows import WindowStretch, shard, tile, windows_a_stretch
 
 
 @given(
@@ -20,23 +20,45 @@ from tfbind.genome.windows import Window, shard, tile
 def test_every_bin_is_in_one_core(sizes: list[int], bin: int, core_bins: int, flank_bins: int) -> None:
     core, length = core_bins * bin, (core_bins + 2 * flank_bins) * bin
     genome = {f"c{i}": size for i, size in enumerate([*sizes, length])}
-    windows = tile(genome, length=length, core=core, bin=bin)
+    stretches = tile(genome, length=length, core=core, bin=bin)
     for chrom, size in genome.items():
         seen = np.zeros(size, dtype=int)
-        for window in windows:
-            assert window.end - window.start == length
-            assert window.start <= window.core_start < window.core_end <= window.end
-            assert window.core_start % bin == 0 and window.core_start - window.start == flank_bins * bin
-            if window.chrom == chrom:
-                assert window.core_end <= size
-                assert (window.core_end - window.core_start) % bin == 0 or window.core_end == size
-                seen[window.core_start : window.core_end] += 1
+        for stretch in stretches:
+            assert stretch.end - stretch.start == length + (stretch.windows - 1) * core
+            assert stretch.core_start % core == 0 and stretch.core_start - stretch.start == flank_bins * bin
+            if stretch.chrom == chrom:
+                assert stretch.core_start < stretch.core_end <= size
+                assert (stretch.core_end - stretch.core_start) % core == 0 or stretch.core_end == size
+                seen[stretch.core_start : stretch.core_end] += 1
         assert (seen == 1).all()
 
 
 def test_windows_of_a_short_chromosome_reach_over_its_ends() -> None:
-    windows = tile({"a": 8, "b": 3}, length=8, core=4, bin=2)
-    assert windows == [Window("a", -2, 6, 0, 4), Window("a", 2, 10, 4, 8), Window("b", -2, 6, 0, 3)]
+    stretches = tile({"a": 8, "b": 3}, length=8, core=4, bin=2)
+    assert stretches == [WindowStretch("a", 0, 8, 8, 4), WindowStretch("b", 0, 3, 8, 4)]
+    assert [(each.start, each.end, each.windows) for each in stretches] == [(-2, 10, 2), (-2, 6, 1)]
+
+
+@pytest.mark.parametrize(("core", "windows"), [(114_688, 8), (6144, 10), (3072, 21), (64, 1024)])
+def test_stretches_are_long_enough_to_share_and_short_enough_for_memory(core, windows) -> None:
+    assert windows_a_stretch(core) == windows
+    stretches = tile({"a": 3 * windows * core + 1, "b": core}, length=core, core=core, bin=1)
+    assert [each.windows for each in stretches] == [windows, windows, windows, 1, 1]
+    assert [each.core_start for each in stretches] == [
+        0,
+        windows * core,
+        2 * windows * core,
+        3 * windows * core,
+        0,
+    ]
+
+
+def test_a_stretch_breaks_where_windows_are_left_out_and_the_next_stays_where_it_was() -> None:
+    """So what is embedded together is a matter of the place on the chromosome alone."""
+    core = 10_000  # 8 windows a stretch
+    runs = np.array([[30_000, 50_000], [85_000, 90_000]])
+    stretches = tile({"a": 200_000}, length=core, core=core, bin=1, n_runs=lambda _: runs)
+    assert [(each.core_start // core, each.windows) for each in stretches] == [(0, 3), (5, 3), (8, 8), (16, 4)]
 
 
 @given(
@@ -48,9 +70,10 @@ def test_cores_of_n_alone_are_left_out(core: int, cuts: list[int]) -> None:
     unknown = np.zeros(60, dtype=bool)
     for start, end in runs.tolist():
         unknown[start:end] = True
-    windows = tile({"a": 60}, length=core, core=core, bin=1, n_runs=lambda _: runs)
+    stretches = tile({"a": 60}, length=core, core=core, bin=1, n_runs=lambda _: runs)
     expected = [s for s in range(0, 60, core) if not unknown[s : s + core].all()]
-    assert [window.core_start for window in windows] == expected
+    starts = [start for each in stretches for start in range(each.core_start, each.core_end, core)]
+    assert starts == expected
 
 
 @pytest.mark.parametrize(
@@ -71,14 +94,16 @@ def test_lengths_that_do_not_fit(length: int, core: int, bin: int, problem: str)
     assert "mend" in str(caught.value)
 
 
-@given(count=st.integers(0, 50), shards=st.integers(1, 20))
-def test_shards_are_consecutive_and_even(count: int, shards: int) -> None:
-    windows = [Window("a", i, i + 1, i, i + 1) for i in range(count)]
-    parts = shard(windows, shards)
-    assert [window for part in parts for window in part] == windows
-    assert len(parts) == min(shards, count)
-    lengths = [len(part) for part in parts]
-    assert not lengths or (min(lengths) >= 1 and max(lengths) - min(lengths) <= 1)
+@given(windows=st.lists(st.integers(1, 8), max_size=50), shards=st.integers(1, 20))
+def test_shards_are_consecutive_and_even(windows: list[int], shards: int) -> None:
+    stretches = [WindowStretch("a", 100 * i, 100 * i + count, 1, 1) for i, count in enumerate(windows)]
+    parts = shard(stretches, shards)
+    assert [stretch for part in parts for stretch in part] == stretches
+    assert len(parts) == min(shards, len(windows)) and all(parts)
+    # Each edge is as near as a stretch allows, unless a list would be empty.
+    loads = [sum(stretch.windows for stretch in part) for part in parts]
+    least_stretches = min(map(len, parts), default=2)
+    assert not loads or least_stretches == 1 or max(loads) <= sum(windows) / len(parts) + 8
 
 
 def test_no_shards_is_an_error() -> None:

@@ -42,9 +42,13 @@ def test_off_the_chromosome_there_is_n_no_signal_and_nothing_to_learn(data):
         assert (data.window_labels("one", first, 3) == LEFT_OUT).all()
 
 
-def test_windows_are_copies(data):
-    data.window_codes("one", 0, 2)[:] = 4
-    assert data.codes["one"][0] == 0
+@pytest.mark.parametrize("name", ["codes", "accessibility", "labels"])
+def test_nobody_writes_into_the_genome_through_a_window(data, name):
+    window = getattr(data, f"window_{name}")("one", 0, 1)
+    assert window.base is not None and not window.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        window[:] = 4
+    assert getattr(data, name)["one"].flags.writeable
 
 
 def test_labels_that_are_not_there_are_not_made_up(data):

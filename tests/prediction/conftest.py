@@ -18,7 +18,7 @@ from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tfbind.model.data import open_genome_data
 from tfbind.model.shape import ModelShape
-from tfbind.prediction.embed import GenomeEmbedding, assemble, embed_shard, shard_windows
+from tfbind.prediction.embed import GenomeEmbedding, assemble, embed_shard, shard_stretches
 from tfbind.prediction.render import render_cell_type
 
 WINDOWS = WindowSettings(bin=64, length=2048, core=512)
@@ -44,7 +44,7 @@ def untrained(folder: Path, seed: int = 0) -> Checkpoint:
 
 
 def write_genome(folder: Path, seed: int = 0) -> Reference:
-    """chrA with 2 kb of N, chrB shorter than a core, chrC of whole cores; 8 windows that are not all N."""
+    """chrA with 2 kb of N, chrB shorter than a core, chrC of whole cores; 8 windows in 4 stretches."""
     rng = np.random.default_rng(seed)
     fasta = folder / "genome.fa"
     with fasta.open("w") as handle:
@@ -65,11 +65,10 @@ class Genome:
     reference: Reference
 
     def embed(self, folder: Path, count: int, **settings: Any) -> list[Path]:
-        shards = shard_windows(self.reference, WINDOWS, count)
+        shards = shard_stretches(self.reference, WINDOWS, count)
         paths = [folder / f"{index}.npy" for index in range(len(shards))]
-        for windows, path in zip(shards, paths, strict=True):
-            settings = {"batch_size": 4, "precision": "fp32"} | settings
-            embed_shard(self.checkpoint, self.reference, windows, path, **settings)
+        for stretches, path in zip(shards, paths, strict=True):
+            embed_shard(self.checkpoint, self.reference, stretches, path, **{"precision": "fp32"} | settings)
         return paths
 
     def assemble(self, shards: Sequence[Path], output: Path, windows: WindowSettings = WINDOWS) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,11 @@ import torch
 from tfbind.config import WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import sha256_bytes
-from tfbind.prediction.embed import GenomeEmbedding, shard_windows
+from tfbind.genome.reference import Reference, build_reference
+from tfbind.model.enformer import EnformerTrunk
+from tfbind.model.inference_trunk import WindowByWindow
+from tfbind.model.trunk_interface import Trunk
+from tfbind.prediction.embed import GenomeEmbedding, shard_stretches
 
 WINDOWS = WindowSettings(bin=64, length=2048, core=512)
 # Cores of chrA that lie in its run of N, 1000 to 3100.
@@ -25,22 +31,42 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_any_number_of_shards_assembles_to_the_same_bytes(genome, tmp_path):
+def contents_of_shard(shards: list[Path]) -> list[bytes]:
+    return [each.read_bytes() for path in shards for each in (path, path.with_name(f"{path.name}.json"))]
+
+
+def test_any_number_of_shards_and_any_batch_size_give_the_same_bytes(genome, tmp_path):
     made = []
-    for count in (1, 2, 3, 8):
-        shards = genome.embed(tmp_path / str(count), count, batch_size=4)
+    for count, batch_size in ((1, None), (2, 1), (3, 2), (4, 100)):
+        shards = genome.embed(tmp_path / str(count), count, batch_size=batch_size)
         made.append(contents(genome.assemble(shards, tmp_path / f"tokens{count}")))
     assert len(made[0]) == 4
     assert made[0] == made[1] == made[2] == made[3]
 
 
-def test_trunk_always_takes_a_full_batch(genome, tmp_path):
-    """The last bits of what a trunk gives depend on the batch's size, so a rest is filled up."""
+def test_how_fast_it_is_read_changes_no_byte(genome, tmp_path):
+    straight = contents_of_shard(genome.embed(tmp_path / "straight", 1))
+    slow = replace(genome, reference=Slow(genome.reference))
+    assert contents_of_shard(slow.embed(tmp_path / "slow", 1)) == straight
+
+
+def test_trunk_runs_once_a_window_that_is_not_all_n(genome, tmp_path, monkeypatch):
     taken = []
-    hook = genome.checkpoint.model.trunk.register_forward_pre_hook(lambda _, codes: taken.append(codes[0].shape))
-    genome.embed(tmp_path, 3, batch_size=2)
+    forward = WindowByWindow.forward
+
+    def counted(self, codes, stretch):
+        taken.append((len(codes), stretch.windows))
+        return forward(self, codes, stretch)
+
+    monkeypatch.setattr(WindowByWindow, "forward", counted)
+    monkeypatch.setattr(EnformerTrunk, "for_inference", Trunk.for_inference)
+    inside = []
+    hook = genome.checkpoint.model.trunk.register_forward_pre_hook(lambda _, codes: inside.append(len(codes[0])))
+    genome.embed(tmp_path, 3)
     hook.remove()
-    assert taken == [(2, 2048)] * (1 + 2 + 2)
+    # chrA without its N, before and after; chrB; chrC.
+    assert taken == [(1, 2), (1, 3), (1, 1), (1, 2)]
+    assert sum(inside) == 8
 
 
 def test_tokens_are_the_trunks_of_each_window_alone(genome, tmp_path):
@@ -51,7 +77,7 @@ def test_tokens_are_the_trunks_of_each_window_alone(genome, tmp_path):
         for start in range(0, size, 512):
             if chrom == "chrA" and 1024 <= start < 3072:
                 continue
-            codes = torch.as_tensor(genome.reference.fetch(chrom, start - 768, start + 1280)[None])
+            codes = torch.as_tensor(np.stack([genome.reference.fetch(chrom, start - 768, start + 1280)]))
             with torch.inference_mode():
                 core = genome.checkpoint.model.dna_tokens(codes)[0, 12:20].numpy()
             expected[chrom][start // 64 : start // 64 + 8] = core[: len(expected[chrom]) - start // 64]
@@ -92,6 +118,17 @@ def test_shards_of_another_model_or_genome_are_refused(genome, other_model, othe
     assert not (tmp_path / "tokens").exists()
 
 
+def test_shard_of_another_shape_or_cut_short_is_told(genome, tmp_path):
+    shards = genome.embed(tmp_path / "shards", 2)
+    content = shards[1].read_bytes()
+    shards[1].write_bytes(content[:-50])
+    with pytest.raises(InputError, match=r"1\.npy: cannot be read .*\n  mend: embed this shard again"):
+        genome.assemble(shards, tmp_path / "tokens")
+    shards[1].write_bytes(shards[0].read_bytes())
+    with pytest.raises(InputError, match=r"1\.npy: holds float16 .*\n  mend: embed this shard again"):
+        genome.assemble(shards, tmp_path / "tokens")
+
+
 def test_wrong_number_or_order_of_shards_is_told(genome, tmp_path):
     shards = genome.embed(tmp_path / "shards", 3)
     with pytest.raises(InputError, match=r"0\.npy, key 'prediction.shards': holds chrA:0 to .* as shard 0 of 2"):
@@ -99,7 +136,7 @@ def test_wrong_number_or_order_of_shards_is_told(genome, tmp_path):
     with pytest.raises(InputError, match=r"as shard 0 of 3 it should hold chrA:0 to"):
         genome.assemble(shards[::-1], tmp_path / "tokens")
     with pytest.raises(
-        InputError, match=r"key 'prediction.shards': 40 shards were given, the genome is cut into 8"
+        InputError, match=r"key 'prediction.shards': 40 shards were given, the genome is cut into 4"
     ):
         genome.assemble([shards[0]] * 40, tmp_path / "tokens")
     assert [path.name for path in tmp_path.iterdir()] == ["shards"]
@@ -134,11 +171,24 @@ def test_missing_and_damaged_shards_are_told(genome, tmp_path):
 
 
 def test_shard_is_whole_or_not_there(genome, tmp_path):
-    """The model breaks in the middle of the shard, after batches that were fine."""
-    broken = replace(genome, reference=Breaking(genome.reference, after=5))
+    """The disk breaks in the middle of the shard, after stretches that were fine."""
+    broken = replace(genome, reference=Breaking(genome.reference, after=2))
     with pytest.raises(OSError, match="disk"):
         broken.embed(tmp_path / "shards", 1)
     assert list((tmp_path / "shards").iterdir()) == []
+    assert threading.active_count() == 1
+
+
+def test_ctrl_c_leaves_no_thread_and_no_file(genome, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    hook = genome.checkpoint.model.trunk.register_forward_pre_hook(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        genome.embed(tmp_path / "shards", 1)
+    hook.remove()
+    assert list((tmp_path / "shards").iterdir()) == []
+    assert threading.active_count() == 1
 
 
 class Breaking:
@@ -157,10 +207,21 @@ class Breaking:
         return self.reference.fetch(chrom, start, end)
 
 
+class Slow(Breaking):
+    """A reference on a slow disk."""
+
+    def __init__(self, reference):
+        super().__init__(reference, after=100)
+
+    def fetch(self, chrom, start, end):
+        time.sleep(0.02)
+        return self.reference.fetch(chrom, start, end)
+
+
 def test_model_that_gives_nan_is_refused(genome, other_model, tmp_path):
     with torch.no_grad():
         other_model.checkpoint.model.to_tokens[0].weight.fill_(float("nan"))
-    with pytest.raises(InputError, match=r"not finite at chrA:0-512\n  mend:"):
+    with pytest.raises(InputError, match=r"not finite, .* at chrA:0-64\n  mend:"):
         other_model.embed(tmp_path / "shards", 1)
     assert list((tmp_path / "shards").iterdir()) == []
 
@@ -185,4 +246,26 @@ def test_embedding_that_is_not_whole_is_refused(genome, tmp_path):
 
 
 def test_shards_are_of_about_equal_work(genome):
-    assert [len(part) for part in shard_windows(genome.reference, WINDOWS, 3)] == [2, 3, 3]
+    shards = shard_stretches(genome.reference, WINDOWS, 3)
+    assert [[stretch.windows for stretch in part] for part in shards] == [[2], [3], [1, 2]]
+
+
+def test_checksums_tell_of_a_changed_bit(genome, tmp_path):
+    folder = genome.assemble(genome.embed(tmp_path / "shards", 1), tmp_path / "tokens")
+    GenomeEmbedding.open(folder, genome.checkpoint, genome.reference).check(folder)
+    content = (folder / "2.npy").read_bytes()
+    (folder / "2.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    changed = GenomeEmbedding.open(folder, genome.checkpoint, genome.reference)
+    with pytest.raises(InputError, match=r"2\.npy: checksum differs: .*\n  mend: embed the genome again"):
+        changed.check(folder)
+
+
+def test_a_chromosome_of_n_alone_is_zeros(genome, tmp_path):
+    fasta = tmp_path / "genome.fa"
+    fasta.write_text(f">known\n{'ACGTTGCA' * 300}\n>unknown\n{'N' * 1500}\n")
+    build_reference(fasta, tmp_path / "reference")
+    other = replace(genome, reference=Reference.open(tmp_path / "reference"))
+    folder = other.assemble(other.embed(tmp_path / "shards", 1), tmp_path / "tokens")
+    tokens = GenomeEmbedding.open(folder, other.checkpoint, other.reference).tokens
+    assert tokens["known"].any(1).all() and tokens["unknown"].shape == (24, 16)
+    assert not tokens["unknown"].any()

@@ -11,6 +11,7 @@ import torch
 
 from tests.training.test_together import columns, run
 from tfbind.core.errors import InputError
+from tfbind.model.inference_trunk import Stretch
 from tfbind.training.loop import Trainer
 
 # 16 bins a window: they stand side by side.
@@ -45,6 +46,16 @@ def drawn(trainer: Trainer) -> list[tuple]:
     return [(draw.chrom, draw.first, draw.flipped) for step in steps for draw in step]
 
 
+def validated(trainer: Trainer) -> int:
+    """Number of windows of the validation chromosomes."""
+    return sum(stretch.windows for stretch in trainer.validator.stretches)
+
+
+def two_windows(trainer: Trainer) -> np.ndarray:
+    """Their base codes."""
+    return np.stack([trainer.data.window_codes("train", first, 16) for first in (-4, 32)])
+
+
 @pytest.mark.parametrize("spacing", [1, 4, 16])
 def test_losses_weights_and_validations_are_those_of_running_the_trunk(make_trainer, spacing):
     changes = {"steps": 12, "batch_size": 3, "motif_loss": 0.2, "model": MODEL, "validate_every": 4}
@@ -64,9 +75,9 @@ def test_each_window_runs_through_the_trunk_once_and_in_a_second_training_none(m
     first = make_trainer("first", steps=60, **kept(folder=str(tmp_path / "shared")))
     windows = count_windows(first)
     first.run()
-    training, validation = drawn(first), first.validator.windows
+    training, validation = drawn(first), validated(first)
     assert len(set(training)) < 0.8 * len(training)
-    assert sum(windows) == len(set(training)) + len(validation) == len(files(tmp_path / "shared"))
+    assert sum(windows) == len(set(training)) + validation == len(files(tmp_path / "shared"))
     second = make_trainer("second", steps=60, **kept(folder=str(tmp_path / "shared")))
     windows = count_windows(second)
     second.run()
@@ -102,7 +113,7 @@ def test_several_processes_share_it(make_trainer, tmp_path):
     alone = make_trainer(model=MODEL, **{"motif_loss": 0.2, "validate_every": 5, **settings, **FROZEN})
     alone.run()
     np.testing.assert_allclose(columns(tmp_path / "together", "loss"), losses(alone), rtol=0, atol=1e-5)
-    assert len(files(tmp_path / "together/state")) == len({*drawn(alone)}) + len(alone.validator.windows)
+    assert len(files(tmp_path / "together/state")) == len({*drawn(alone)}) + validated(alone)
 
 
 def another_seed(trunk: torch.nn.Module) -> None:
@@ -137,17 +148,17 @@ def test_a_folder_that_was_moved_is_refused(make_trainer):
 
 def test_a_file_that_is_no_embedding_is_told(make_trainer):
     trainer = make_trainer(**KEPT)
-    place = ("train", 0, True)
-    trainer.cache.of([place])
-    path = trainer.cache._path(place)
+    codes = two_windows(trainer)[:1]
+    trainer.cache.of(codes)
+    path = trainer.cache._path(codes[0])
     for content in (b"", path.read_bytes()[:-1]):
         path.write_bytes(content)
         with pytest.raises(InputError, match="no embedding of this trunk") as caught:
-            trainer.cache.read([place])
+            trainer.cache.read(codes)
         assert caught.value.file == path
     np.save(path, np.zeros((3, 48), dtype=np.float32))
     with pytest.raises(InputError, match=r"float32 \(3, 48\)"):
-        trainer.cache.read([place])
+        trainer.cache.read(codes)
 
 
 def test_no_more_is_kept_than_there_is_room_for(make_trainer, tmp_path):
@@ -164,18 +175,28 @@ def test_no_more_is_kept_than_there_is_room_for(make_trainer, tmp_path):
 
 def test_half_precision_takes_half_and_rounds(make_trainer):
     half, single = (make_trainer(name, **kept(precision=name)) for name in ("fp16", "fp32"))
-    places = [("train", -16, False), ("train", 32, True)]
-    first, exact = half.cache.of(places), single.cache.of(places)
+    codes = two_windows(half)
+    first, exact = half.cache.of(codes), single.cache.of(codes)
     assert half.cache.window_bytes * 2 == single.cache.window_bytes
-    assert torch.equal(half.cache.of(places), first) and first.dtype == torch.float32
+    assert torch.equal(half.cache.of(codes), first) and first.dtype == torch.float32
     torch.testing.assert_close(first, exact, rtol=2**-10, atol=1e-6)
     assert not torch.equal(first, exact)
 
 
 def test_half_precision_holds_what_a_trunk_in_bfloat16_says(make_trainer):
     half, single = (make_trainer(name, precision="bf16", **kept(precision=name)) for name in ("fp16", "fp32"))
-    places = [("train", 0, False), ("train", 32, True)]
-    torch.testing.assert_close(half.cache.of(places), single.cache.of(places), rtol=0, atol=1e-7)
+    codes = two_windows(half)
+    torch.testing.assert_close(half.cache.of(codes), single.cache.of(codes), rtol=0, atol=1e-7)
+
+
+def test_stretches_of_windows_are_cut_to_their_cores(make_trainer):
+    trainer = make_trainer(**KEPT)
+    stretch = Stretch(windows=3, length=256, core=128, bin=16)
+    codes = torch.tensor(trainer.data.window_codes("train", 5, stretch.bp // 16))[None]
+    expected = trainer.model.trunk.for_inference()(codes, stretch)
+    for _ in range(2):
+        torch.testing.assert_close(trainer.cache.of_stretches(codes, stretch), expected, rtol=0, atol=1e-6)
+    assert len(files(trainer.cache.folder)) == 3
 
 
 def test_numbers_that_half_precision_cannot_hold_are_told(make_trainer, toy_model_of):
@@ -183,7 +204,7 @@ def test_numbers_that_half_precision_cannot_hold_are_told(make_trainer, toy_mode
     model.trunk.stages()[-1].register_forward_hook(lambda *given: given[-1] * 1e6)
     trainer = make_trainer(model=model, **kept(precision="fp16"))
     with pytest.raises(InputError, match="not finite in float16") as caught:
-        trainer.cache.of([("train", 0, False)])
+        trainer.cache.of(two_windows(trainer))
     assert caught.value.key == "training.fine_tuning.cache.precision" and "fp32" in caught.value.mend
 
 

@@ -6,14 +6,15 @@ import errno
 import glob
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -95,6 +96,72 @@ def new_array(path: str | Path, dtype: np.dtype | type, shape: tuple[int, ...]) 
     with Path(path).open("r+b") as handle:
         os.posix_fallocate(handle.fileno(), 0, max(1, os.fstat(handle.fileno()).st_size))
     return array
+
+
+class RowWriter:
+    """Rows of a new array on disk (.npy), written one after the other; see `new_rows`.
+
+    Attributes
+    ----------
+    dtype, shape
+        Of the whole array.
+    rows
+        How many are written.
+    """
+
+    def __init__(self, handle: BinaryIO, dtype: np.dtype | type, shape: tuple[int, ...]) -> None:
+        self.dtype, self.shape, self.rows = np.dtype(dtype), shape, 0
+        self._handle, self._digest = handle, hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the rows so far, without the file's header."""
+        return self._digest.hexdigest()
+
+    def write(self, rows: np.ndarray) -> None:
+        """Write rows (n, ...) after those that are there."""
+        if rows.dtype != self.dtype or rows.shape[1:] != self.shape[1:]:
+            raise ValueError(f"rows are {rows.dtype} {rows.shape[1:]}, not {self.dtype} {self.shape[1:]}")
+        data = np.ascontiguousarray(rows)
+        self._handle.write(data)
+        self._digest.update(data)
+        self.rows += len(rows)
+
+
+@contextmanager
+def new_rows(path: str | Path, dtype: np.dtype | type, shape: tuple[int, ...]) -> Iterator[RowWriter]:
+    """A new array on disk (.npy) to write row after row; unlike a mapped one it takes no memory as it grows.
+
+    Its room is taken at once: a full disk is told before anything is computed.
+
+    Raises
+    ------
+    OSError
+        There is no room for it.
+    ValueError
+        The block ended before all rows were written.
+    """
+    with Path(path).open("wb") as handle:
+        rows = RowWriter(handle, dtype, shape)
+        header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(handle, header)
+        size = handle.tell() + rows.dtype.itemsize * math.prod(shape)
+        os.posix_fallocate(handle.fileno(), 0, size)
+        yield rows
+        if rows.rows != shape[0]:
+            raise ValueError(f"{rows.rows} rows were written, of {shape[0]}")
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def rows_of(path: str | Path, counts: Iterable[int]) -> Iterator[np.ndarray]:
+    """The rows of an array on disk (.npy), so many at a time, one after the other; it takes no more memory."""
+    mapped = np.load(path, mmap_mode="r")
+    with Path(path).open("rb") as handle:
+        handle.seek(mapped.offset)
+        for count in counts:
+            found = np.fromfile(handle, mapped.dtype, count * math.prod(mapped.shape[1:]))
+            yield found.reshape(count, *mapped.shape[1:])
 
 
 def _sweep(folder: Path, prefix: str, ending: str) -> None:

@@ -70,9 +70,9 @@ class Progress:
         self.told = time.monotonic()
         parts = [f"{self.title}: {self.done:,}/{self.total:,} {self.unit}", self._rate_text()]
         if finished:
-            parts.append(f"took {self.told - self.began:.0f} s")
+            parts.append(f"took {_duration(self.told - self.began)}")
         elif self.start < self.done < self.total:
-            parts.append(f"{(self.total - self.done) / self._rate():.0f} s left")
+            parts.append(f"{_duration((self.total - self.done) / self._rate())} left")
         if self.note:
             parts.append(self.note)
         print(", ".join(parts), file=self.stream, flush=True)
@@ -94,3 +94,11 @@ class Progress:
         )
         self._task = self._bar.add_task(self.title, total=self.total, completed=self.start, note="", rate="")
         self._bar.start()
+
+
+def _duration(seconds: float) -> str:
+    """In seconds up to ten minutes, then in minutes, then in hours and minutes."""
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

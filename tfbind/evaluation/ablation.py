@@ -25,8 +25,8 @@ from tfbind.genome.windows import tile
 from tfbind.model.batching import factor_batch
 from tfbind.model.checkpoint import Checkpoint, load_checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, open_genome_data
+from tfbind.model.embedding import embed_stretches
 from tfbind.model.factors import FactorBatch
-from tfbind.model.inference import embed_windows
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
 from tfbind.training.run import train_model
@@ -237,15 +237,15 @@ def _embedding(config: Config, reference: Reference, checkpoint: Checkpoint) -> 
     sizes = {chrom: reference.sizes[chrom] for chrom in config.splits.test_chromosomes}
     tiled = tile(sizes, length=windows.length, core=windows.core, bin=windows.bin)
     parts: dict[str, list[np.ndarray]] = {chrom: [] for chrom in sizes}
-    found = embed_windows(
+    found = embed_stretches(
         checkpoint.model,
         reference.fetch,
         tiled,
         batch_size=config.prediction.batch_size,
         precision=config.prediction.precision,
     )
-    for window, tokens in found:
-        parts[window.chrom].append(tokens.astype(np.float16))
+    for stretch, tokens in found:
+        parts[stretch.chrom].append(tokens)
     tokens = {chrom: np.concatenate(found) for chrom, found in parts.items()}
     return GenomeEmbedding({"genome": reference.checksum}, tokens)
 

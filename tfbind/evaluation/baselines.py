@@ -31,7 +31,7 @@ def scan_chromosome(data: GenomeData, chrom: str, motifs: Sequence[Motif]) -> np
         count = min(STRETCH, total - first)
         codes = data.window_codes(chrom, first - MARGIN, count + 2 * MARGIN)
         with torch.inference_mode():
-            found = scan_motifs(torch.as_tensor(codes[None]), stacked, data.bin)[0]
+            found = scan_motifs(torch.as_tensor(np.stack([codes])), stacked, data.bin)[0]
         parts.append(found[MARGIN : MARGIN + count, :, :2].numpy())
     return np.concatenate(parts)
 

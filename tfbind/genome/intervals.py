@@ -244,6 +244,24 @@ def coverage_fraction(intervals: np.ndarray, size: int, bin: int) -> np.ndarray:
     return (covered / np.diff(bin_edges(size, bin))).astype(np.float32)
 
 
+def cut(array: np.ndarray, start: int, length: int, fill: float) -> np.ndarray:
+    """`length` rows of an array from row `start`, which may be negative; `fill` off its ends.
+
+    Rows that all lie in the array are a read-only view of it, others a copy.
+    """
+    stop = start + length
+    if start >= 0 and stop <= len(array):
+        # Of a plain array: to cut a memory map takes NumPy five times as long.
+        view = array[start:stop] if type(array) is np.ndarray else np.asarray(array)[start:stop]
+        view.flags.writeable = False
+        return view
+    out = np.full((length, *array.shape[1:]), fill, dtype=array.dtype)
+    low, high = max(start, 0), min(stop, len(array))
+    if low < high:
+        out[low - start : high - start] = array[low:high]
+    return out
+
+
 def mean_per_bin(start: np.ndarray, end: np.ndarray, value: np.ndarray, size: int, bin: int) -> np.ndarray:
     """Mean per bin of a signal given by disjoint intervals, 0 elsewhere: float64 (ceil(size / bin),).
 

@@ -19,7 +19,7 @@ import numpy as np
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir, read_json, sha256_bytes, sha256_json, write_json
 from tfbind.genome.compressed import is_gzip, read_blocks
-from tfbind.genome.intervals import bin_edges, depth_per_bin, merge, read_intervals
+from tfbind.genome.intervals import bin_edges, cut, depth_per_bin, merge, read_intervals
 from tfbind.genome.names import ChromosomeNames, listed, read_aliases
 
 FORMAT, VERSION = "tfbind-reference", 1
@@ -86,15 +86,14 @@ class Reference:
         return self._codes[chrom]
 
     def fetch(self, chrom: str, start: int, end: int) -> np.ndarray:
-        """Base codes of [start, end) as uint8 (end - start,); 4 where that lies outside the chromosome."""
+        """Base codes of [start, end) as uint8 (end - start,); 4 where that lies outside the chromosome.
+
+        What lies inside is a view of the memory map, which nobody may write into: nothing is read from disk
+        before it is used.
+        """
         if end < start:
             raise ValueError(f"end {end} is before start {start}")
-        codes = self.codes(chrom)
-        low, high = np.clip([start, end], 0, len(codes)).tolist()
-        fetched = np.full(end - start, N, dtype=np.uint8)
-        if high > low:
-            fetched[low - start : high - start] = codes[low:high]
-        return fetched
+        return cut(self.codes(chrom), start, end - start, N)
 
     def n_runs(self, chrom: str) -> np.ndarray:
         """Runs of code 4: int64 (n, 2), sorted and disjoint."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,26 +10,46 @@ import numpy as np
 
 from tfbind.core.errors import InputError
 
+# A stretch holds so many windows, or more if they are short: their cores are then about so many bp together.
+LEAST_WINDOWS = 8
+SHORT_CORES_BP = 2**16
+
 
 @dataclass(frozen=True)
-class Window:
-    """A stretch of a chromosome; 0-based half-open, bp.
+class WindowStretch:
+    """Consecutive windows of a chromosome, whose cores lie end to end; 0-based half-open, bp.
 
     Attributes
     ----------
     chrom
         The chromosome.
-    start, end
-        The window; both may lie outside the chromosome, where the sequence is N.
     core_start, core_end
-        What is kept of it; core_start is a multiple of the bin, core_end is at most the chromosome's size.
+        What is kept: all cores together. core_start is a multiple of the core, core_end is at most the
+        chromosome's size.
+    length, core
+        Of each window, and of the core in its middle.
     """
 
     chrom: str
-    start: int
-    end: int
     core_start: int
     core_end: int
+    length: int
+    core: int
+
+    @property
+    def windows(self) -> int:
+        """Number of windows."""
+        return -(-(self.core_end - self.core_start) // self.core)
+
+    @property
+    def start(self) -> int:
+        """Where the first window starts; may lie before the chromosome, where the sequence is N."""
+        return self.core_start - (self.length - self.core) // 2
+
+    @property
+    def end(self) -> int:
+        """Where the last window ends; may lie past the chromosome's end."""
+        return self.start + self.length + (self.windows - 1) * self.core
 
 
 def tile(
@@ -39,13 +59,16 @@ def tile(
     core: int,
     bin: int,
     n_runs: Callable[[str], np.ndarray] | None = None,
-) -> list[Window]:
-    """Cover the genome with windows whose cores are laid end to end from 0 on every chromosome.
+) -> list[WindowStretch]:
+    """Cover the genome with windows whose cores are laid end to end from 0 on every chromosome, in stretches.
+
+    Which windows make a stretch follows from their place on the chromosome alone: it is cut after every
+    `windows_a_stretch`, and where windows are left out.
 
     Parameters
     ----------
     sizes
-        Chromosome sizes, bp; the windows keep their order.
+        Chromosome sizes, bp; the stretches keep their order.
     length, core, bin
         Length of a window, of its core and of a bin, bp.
     n_runs
@@ -54,7 +77,7 @@ def tile(
 
     Returns
     -------
-    list of Window
+    list of WindowStretch
         Every bin of the genome is in exactly one core (bar those in cores that are all N).
 
     Raises
@@ -63,25 +86,42 @@ def tile(
         Lengths that do not fit together, or a window longer than every chromosome.
     """
     _check_lengths(sizes, length, core, bin)
-    flank = (length - core) // 2
-    windows = []
+    stretches = []
     for chrom, size in sizes.items():
         runs = n_runs(chrom) if n_runs is not None else np.zeros((0, 2), dtype=np.int64)
-        starts = np.arange(0, size, core, dtype=np.int64)
-        ends = np.minimum(starts + core, size)
-        kept = ~_inside_a_run(starts, ends, runs)
-        for start, end in zip(starts[kept].tolist(), ends[kept].tolist(), strict=True):
-            windows.append(Window(chrom, start - flank, start + core + flank, start, end))
-    return windows
+        for first, end in _runs_of_windows(size, core, runs):
+            stretches.append(WindowStretch(chrom, first * core, min(end * core, size), length, core))
+    return stretches
 
 
-def shard(windows: Sequence[Window], count: int) -> list[list[Window]]:
-    """Cut windows into `count` consecutive lists, fewer where they run out, of one length to within one."""
+def windows_a_stretch(core: int) -> int:
+    """Most windows of a stretch: enough that what neighbours share is computed once, few enough for memory."""
+    return max(LEAST_WINDOWS, SHORT_CORES_BP // core)
+
+
+def shard(stretches: Sequence[WindowStretch], count: int) -> list[list[WindowStretch]]:
+    """Cut stretches into `count` consecutive lists of about equally many windows, fewer where they run out."""
     if count < 1:
         raise ValueError(f"a number of shards below 1: {count}")
-    count = min(count, len(windows))
-    edges = [len(windows) * i // count for i in range(count + 1)] if count else []
-    return [list(windows[low:high]) for low, high in pairwise(edges)]
+    count = min(count, len(stretches))
+    before = np.cumsum([0, *(stretch.windows for stretch in stretches)])
+    # Each edge lies at the stretch that starts nearest to it, and no list is left empty.
+    edges = [0]
+    for index in range(1, count):
+        nearest = int(np.abs(before - before[-1] * index / count).argmin())
+        edges.append(min(max(nearest, edges[-1] + 1), len(stretches) - (count - index)))
+    return [list(stretches[low:high]) for low, high in pairwise([*edges, len(stretches)])] if count else []
+
+
+def _runs_of_windows(size: int, core: int, n_runs: np.ndarray) -> Iterator[tuple[int, int]]:
+    """First and end, counted in windows, of each stretch of a chromosome."""
+    starts = np.arange(0, size, core, dtype=np.int64)
+    kept = np.flatnonzero(~_inside_a_run(starts, np.minimum(starts + core, size), n_runs))
+    if not len(kept):
+        return
+    cut = (np.diff(kept) > 1) | (np.diff(kept // windows_a_stretch(core)) > 0)
+    for low, high in pairwise([0, *(np.flatnonzero(cut) + 1).tolist(), len(kept)]):
+        yield int(kept[low]), int(kept[high - 1]) + 1
 
 
 def _inside_a_run(starts: np.ndarray, ends: np.ndarray, runs: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,8 @@ from tfbind.core.errors import InputError
 from tfbind.model.contexts import ContextBatch
 from tfbind.model.factors import FactorBatch
 from tfbind.model.head import Head
-from tfbind.model.motif_scan import scan_motifs
+from tfbind.model.inference_trunk import Stretch
+from tfbind.model.motif_scan import best_sites, z_scores
 from tfbind.model.outputs import Outputs
 from tfbind.model.precision import autocast
 from tfbind.model.shape import ModelShape
@@ -41,11 +44,31 @@ class MotifPanel(nn.Module):
     def forward(self, codes: Tensor, bin: int) -> Tensor:
         """(windows, bins, width) of base codes (windows, bp)."""
         with torch.no_grad():
-            scores = scan_motifs(codes, self.motifs, bin)
+            best = best_sites(codes, self.motifs, bin)
+        return self._mixed(best)
+
+    def of_cores(self, codes: Tensor, stretch: Stretch) -> Tensor:
+        """What `forward` makes of each window: (stretches, windows, core bins, width) of codes (stretches, bp).
+
+        Of a window only the core is looked at, with as much around it as is seen from there.
+        """
+        sites = -(-(self.motifs.shape[1] // 2) // stretch.bin)
+        margin = min(stretch.first_bin, sites + self.mix[0].padding[0])
+        low, high = stretch.first_bin - margin, stretch.first_bin + stretch.core_bins + margin
+        # One window after the other: the scores of all sites are far larger than what is kept of them.
+        best = [
+            best_sites(codes[:, start + low * stretch.bin : start + high * stretch.bin], self.motifs, stretch.bin)
+            for start in stretch.starts()
+        ]
+        mixed = self._mixed(torch.stack(best, 1).flatten(0, 1))[:, margin : margin + stretch.core_bins]
+        return mixed.unflatten(0, (len(codes), stretch.windows))
+
+    def _mixed(self, best: Tensor) -> Tensor:
+        with torch.no_grad():
+            strength = z_scores(best, self.motifs)
             # The best site as it is, and how far it stands out: rare good sites matter most.
-            strength = scores[..., 0]
-            features = torch.cat([strength, (strength - 3).clamp(min=0) ** 2], -1)
-        return self.mix(self.norm(features.transpose(1, 2))).transpose(1, 2)
+            features = torch.cat([strength, (strength - 3).clamp(min=0) ** 2], 1)
+        return self.mix(self.norm(features)).transpose(1, 2)
 
 
 class BindingModel(nn.Module):
@@ -99,6 +122,29 @@ class BindingModel(nn.Module):
         if self.panel is not None:
             parts.append(self.panel(codes, self.bin))
         return self.to_tokens(torch.cat(parts, -1))
+
+    def stretch_tokens(
+        self, codes: Tensor, stretch: Stretch, trunk: Callable[[Tensor, Stretch], Tensor]
+    ) -> Tensor:
+        """DNA tokens of cores, as `dna_tokens` gives them for each window.
+
+        Parameters
+        ----------
+        codes
+            Base codes (stretches, bp), uint8.
+        stretch
+            How windows lie in them.
+        trunk
+            This model's trunk, for inference, or what says the same.
+
+        Returns
+        -------
+        float32 (stretches, windows, core bins, rank).
+        """
+        embedding = trunk(codes, stretch).float()
+        if self.panel is not None:
+            embedding = torch.cat([embedding, self.panel.of_cores(codes, stretch)], -1)
+        return self.to_tokens(embedding)
 
     def forward(
         self,

@@ -1,19 +1,18 @@
-"""Running a trained model over stretches of a genome: DNA tokens by window, then predictions by stretch."""
+"""Running a trained model's head over DNA tokens: predictions by stretch of a chromosome."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tfbind.genome.windows import Window
+from tfbind.genome.intervals import cut
 from tfbind.model.binding import BindingModel
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH
-from tfbind.model.data import N_CODE, GenomeData, cut
+from tfbind.model.data import N_CODE, GenomeData
 from tfbind.model.head import FactorCode
-from tfbind.model.precision import DTYPES
 
 # Bins around a stretch that the accessibility tower and the motif scan look at.
 MARGIN = 16
@@ -22,52 +21,6 @@ STRETCH = 4096
 # For heads that are not local: the share 1 / EDGES of a window at either end is not kept; windows at once.
 EDGES = 8
 WINDOWS_AT_ONCE = 8
-
-
-def embed_windows(
-    model: BindingModel,
-    fetch: Callable[[str, int, int], np.ndarray],
-    windows: Sequence[Window],
-    *,
-    batch_size: int,
-    precision: str = "fp32",
-    embedding_of: Callable[[Sequence[Window]], Tensor] | None = None,
-) -> Iterator[tuple[Window, np.ndarray]]:
-    """DNA tokens of the cores of windows.
-
-    Parameters
-    ----------
-    fetch
-        (chromosome, start, end) in bp -> base codes uint8, N off the chromosome.
-    windows
-        Of one length.
-    batch_size
-        Windows through the trunk at once.
-    precision
-        `fp32`, `bf16` or `fp16` (autocast).
-    embedding_of
-        What the trunk says of windows, (windows, bins, width), where that is known; none: the trunk runs.
-
-    Yields
-    ------
-    Each window with float32 (bins of its core, rank).
-    """
-    device = next(model.parameters()).device
-    model.eval()
-    for low in range(0, len(windows), batch_size):
-        batch = windows[low : low + batch_size]
-        codes = np.stack([fetch(window.chrom, window.start, window.end) for window in batch])
-        with torch.inference_mode():
-            found = model.dna_tokens(
-                torch.as_tensor(codes).to(device),
-                trunk_dtype=DTYPES[precision],
-                embedding=None if embedding_of is None else embedding_of(batch),
-            )
-        tokens = found.cpu().numpy()
-        for window, found in zip(batch, tokens, strict=True):
-            first = (window.core_start - window.start) // model.bin
-            count = -(-(window.core_end - window.core_start) // model.bin)
-            yield window, found[first : first + count]
 
 
 def predict_stretch(

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 from tfbind.model.precision import autocast
 
+# Windows that are shorter than this go through a trunk several at once, about so many bp: each alone would cost
+# much in calls.
+SHORT_BP = 2**15
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -60,7 +64,7 @@ class InferenceTrunk(nn.Module, ABC):
 
 
 class WindowByWindow(InferenceTrunk):
-    """Any trunk as it is, one window after the other: what faster ones are compared with.
+    """Any trunk as it is, over each window by itself: what faster ones are compared with.
 
     Parameters
     ----------
@@ -78,9 +82,11 @@ class WindowByWindow(InferenceTrunk):
     def forward(self, codes: Tensor, stretch: Stretch) -> Tensor:
         """See `InferenceTrunk`."""
         first, count = stretch.first_bin, stretch.core_bins
+        windows = codes.unfold(1, stretch.length, stretch.core)
+        at_once = max(1, SHORT_BP // stretch.length)
         found = []
-        for start in stretch.starts():
+        for some in windows.split(at_once, 1):
             with autocast(codes.device, self.dtype):
-                embedding = self.trunk(codes[:, start : start + stretch.length])
-            found.append(embedding[:, first : first + count].float())
-        return torch.stack(found, 1)
+                embedding = self.trunk(some.flatten(0, 1))
+            found.append(embedding[:, first : first + count].float().unflatten(0, some.shape[:2]))
+        return torch.cat(found, 1)

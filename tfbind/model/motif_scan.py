@@ -55,20 +55,35 @@ def scan_motifs(bases: Tensor, motifs: Tensor, bin: int) -> Tensor:
     column's mean and variance), the best site's score, the log of the mean over sites of exp(score), through
     which no gradient flows, and the best z-score of the bin and its two neighbours.
     """
+    sites, best = _sites(bases, motifs, bin)
+    # Shifted by the best site, so that exp never overflows.
+    with torch.no_grad():
+        soft = best + (sites - best.unsqueeze(-1)).exp_().mean(-1).log()
+    z = z_scores(best, motifs)
+    # Peaks are wider than sites: what lies in the neighbouring bins counts, too.
+    near = F.max_pool1d(z, 3, stride=1, padding=1)
+    return torch.stack([z, best, soft, near], -1).transpose(1, 2)
+
+
+def best_sites(bases: Tensor, motifs: Tensor, bin: int) -> Tensor:
+    """The best site's score alone, as `scan_motifs` gives it, float32 (windows, motifs, bins)."""
+    return _sites(bases, motifs, bin)[1]
+
+
+def z_scores(best: Tensor, motifs: Tensor) -> Tensor:
+    """Best sites (windows, motifs, bins) as z-scores under uniform bases; see `scan_motifs`."""
+    mean = motifs.mean(2).sum(1)
+    deviation = motifs.var(2, unbiased=False).sum(1).add(1e-4).sqrt()
+    return (best - mean[:, None]) / deviation[:, None]
+
+
+def _sites(bases: Tensor, motifs: Tensor, bin: int) -> tuple[Tensor, Tensor]:
+    """Scores (windows, motifs, bins, bin) of each site's better strand, and of the best site of each bin."""
     if motifs.shape[1] % 2 == 0:
         motifs = F.pad(motifs, (0, 0, 0, 1))
     count, width, _ = motifs.shape
     strands = torch.cat([motifs, motifs.flip(1, 2)])
     dna = F.pad(as_one_hot(bases).transpose(1, 2), (width // 2, width // 2))
-    sites = F.conv1d(dna, strands.transpose(1, 2))
+    sites = F.conv1d(dna, strands.transpose(1, 2).contiguous())
     sites = torch.maximum(sites[:, :count], sites[:, count:]).unflatten(2, (-1, bin))
-    best = sites.amax(-1)
-    # Shifted by the best site, so that exp never overflows.
-    with torch.no_grad():
-        soft = best + (sites - best.unsqueeze(-1)).exp_().mean(-1).log()
-    mean = motifs.mean(2).sum(1)
-    deviation = motifs.var(2, unbiased=False).sum(1).add(1e-4).sqrt()
-    z = (best - mean[:, None]) / deviation[:, None]
-    # Peaks are wider than sites: what lies in the neighbouring bins counts, too.
-    near = F.max_pool1d(z, 3, stride=1, padding=1)
-    return torch.stack([z, best, soft, near], -1).transpose(1, 2)
+    return sites, sites.amax(-1)

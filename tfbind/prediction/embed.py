@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,83 +14,93 @@ import numpy as np
 from tfbind.config import WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import (
+    RowWriter,
     atomic_dir,
     atomic_path,
-    new_array,
+    new_rows,
     read_json,
+    rows_of,
     sha256_bytes,
-    sha256_file,
     sha256_json,
     write_json,
 )
 from tfbind.core.progress import Progress
+from tfbind.core.threads import Behind
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
-from tfbind.genome.windows import Window, shard, tile
+from tfbind.genome.windows import WindowStretch, shard, tile
 from tfbind.model.checkpoint import Checkpoint
-from tfbind.model.inference import embed_windows
+from tfbind.model.embedding import embed_stretches
 
 FORMAT = 1
-# Largest finite number in 16 bits; DNA tokens are normalised and far below it.
-LIMIT = float(np.finfo(np.float16).max)
+# Stretches that may wait for the disk while the model goes on.
+WRITE_BEHIND = 4
+# Rows that are written at a time where nothing was embedded.
+ZEROS_AT_ONCE = 2**14
+EMBED_AGAIN = "embed this shard again"
+ALL_AGAIN = "embed the genome again: `tfbind embed`, then `tfbind assemble`"
 
 
-def shard_windows(reference: Reference, windows: WindowSettings, count: int) -> list[list[Window]]:
-    """The windows of each shard: consecutive stretches of about equal work."""
-    tiled = tile(
-        reference.sizes,
-        length=windows.length,
-        core=windows.core,
-        bin=windows.bin,
-        n_runs=reference.n_runs,
-    )
-    return shard(tiled, count)
+def shard_stretches(reference: Reference, windows: WindowSettings, count: int) -> list[list[WindowStretch]]:
+    """The stretches of each shard: consecutive ones, of about equally many windows."""
+    return shard(_tiled(reference, windows), count)
 
 
 def embed_shard(
     checkpoint: Checkpoint,
     reference: Reference,
-    windows: Sequence[Window],
+    stretches: Sequence[WindowStretch],
     output: str | Path,
     *,
-    batch_size: int,
+    batch_size: int | None = None,
     precision: str,
 ) -> None:
-    """Run the trunk over the windows of a shard: float16 (bins, rank), one core after the other, as .npy.
+    """Run the trunk over the stretches of a shard: float16 (bins, rank), one core after the other, as .npy.
 
+    One thread reads ahead of the model, another one writes behind it, and memory does not grow with the shard.
     `<output>.json` beside it says what it was made of, so that `assemble` can refuse what does not belong.
+
+    Parameters
+    ----------
+    batch_size
+        See `embed_stretches`.
 
     Raises
     ------
     InputError
-        If the model gives values that are not finite.
+        If the model gives values that are not finite, or there is not enough memory for one stretch.
     """
     model = checkpoint.model
-    bins = sum(_core_bins(window, model.bin) for window in windows)
-    # The trunk always takes a full batch: the last bits of its values depend on the batch's size, and a genome
-    # must come out the same in any number of shards.
-    filled = [*windows, *[windows[-1]] * (-len(windows) % batch_size)]
+    bins = sum(_core_bins(stretch, model.bin) for stretch in stretches)
+    bases = sum(stretch.core_end - stretch.core_start for stretch in stretches)
     with atomic_path(output) as temporary:
-        tokens = new_array(temporary, np.float16, (bins, model.settings.rank))
-        done = 0
-        bases = sum(window.core_end - window.core_start for window in windows)
-        with Progress("embedding the genome", bases, unit="bp") as progress:
-            embedded = embed_windows(model, reference.fetch, filled, batch_size=batch_size, precision=precision)
-            for window, (_, found) in zip(windows, embedded, strict=False):
-                if not np.isfinite(found).all():
-                    raise InputError(
-                        f"the model gives values that are not finite at "
-                        f"{window.chrom}:{window.core_start}-{window.core_end}",
-                        mend="train the model again, with a lower training.learning_rate",
-                    )
-                tokens[done : done + len(found)] = found.clip(-LIMIT, LIMIT)
-                done += len(found)
-                progress.advance(window.core_end - window.core_start)
-        tokens.flush()
-        del tokens
-        about = _shard_identity(checkpoint, reference, windows)
+        with (
+            new_rows(temporary, np.float16, (bins, model.settings.rank)) as tokens,
+            Progress("embedding the genome", bases, unit="bp") as progress,
+            Behind(WRITE_BEHIND) as writing,
+        ):
+            embedded = embed_stretches(
+                model, reference.fetch, stretches, batch_size=batch_size, precision=precision
+            )
+            with closing(embedded):
+                for stretch, found in embedded:
+                    writing.do(_write, tokens, stretch, found, model.bin)
+                    progress.advance(stretch.core_end - stretch.core_start)
+        about = _shard_identity(checkpoint, reference, stretches)
         # First: an array under its final name has its description.
-        write_json(_about_path(output), {**about, "precision": precision, "sha256": sha256_file(temporary)})
+        write_json(_about_path(output), {**about, "precision": precision, "sha256": tokens.sha256})
+
+
+def _write(tokens: RowWriter, stretch: WindowStretch, found: np.ndarray, bin: int) -> None:
+    finite = np.isfinite(found)
+    if not finite.all():
+        start = stretch.core_start + int(finite.all(1).argmin()) * bin
+        raise InputError(
+            f"the model gives values that are not finite, or too large for 16 bits, at "
+            f"{stretch.chrom}:{start}-{start + bin}",
+            mend="train the model again, with a lower training.learning_rate",
+        )
+    tokens.write(found)
 
 
 def assemble(
@@ -107,7 +119,7 @@ def assemble(
     InputError
         If the shards are not all there, in order, whole, and of this model, genome and windows.
     """
-    plan = shard_windows(reference, windows, len(shards))
+    plan = shard_stretches(reference, windows, len(shards))
     if len(plan) != len(shards):
         raise InputError(
             f"{len(shards)} shards were given, the genome is cut into {len(plan)}",
@@ -119,6 +131,9 @@ def assemble(
         _check_shard(path, index, len(shards), _shard_identity(checkpoint, reference, part))
         for index, (part, path) in enumerate(zip(plan, shards, strict=True))
     ]
+    for part, path in zip(plan, shards, strict=True):
+        bins = sum(_core_bins(stretch, model.bin) for stretch in part)
+        _load_tokens(path, (bins, model.settings.rank), EMBED_AGAIN)
     for path, precision in zip(shards, precisions, strict=True):
         if precision != precisions[0]:
             raise InputError(
@@ -127,24 +142,19 @@ def assemble(
                 key="prediction.precision",
                 mend="embed all shards with one precision",
             )
+    rows = _rows_of_shards(plan, shards, model.bin)
+    following = next(rows, None)
     with atomic_dir(output) as folder:
-        arrays = {
-            chrom: new_array(
-                folder / f"{index}.npy", np.float16, (bin_count(size, model.bin), model.settings.rank)
-            )
-            for index, (chrom, size) in enumerate(reference.sizes.items())
-        }
-        for part, path in zip(plan, shards, strict=True):
-            tokens = np.load(path, mmap_mode="r")
-            done = 0
-            for window in part:
-                count = _core_bins(window, model.bin)
-                first = window.core_start // model.bin
-                arrays[window.chrom][first : first + count] = tokens[done : done + count]
-                done += count
-        checksums = {chrom: sha256_bytes(array.data) for chrom, array in arrays.items()}
-        for array in arrays.values():
-            array.flush()
+        chromosomes = []
+        for index, (chrom, size) in enumerate(reference.sizes.items()):
+            bins = bin_count(size, model.bin)
+            with new_rows(folder / f"{index}.npy", np.float16, (bins, model.settings.rank)) as tokens:
+                while following is not None and following[0].chrom == chrom:
+                    _write_zeros(tokens, following[0].core_start // model.bin)
+                    tokens.write(following[1])
+                    following = next(rows, None)
+                _write_zeros(tokens, bins)
+            chromosomes.append({"name": chrom, "bins": bins, "sha256": tokens.sha256})
         write_json(
             folder / "embedding.json",
             {
@@ -156,12 +166,32 @@ def assemble(
                 "window": {"length": windows.length, "core": windows.core},
                 "precision": precisions[0],
                 "dtype": "float16",
-                "chromosomes": [
-                    {"name": chrom, "bins": len(arrays[chrom]), "sha256": checksums[chrom]}
-                    for chrom in reference.sizes
-                ],
+                "chromosomes": chromosomes,
             },
         )
+
+
+def _rows_of_shards(
+    plan: Sequence[Sequence[WindowStretch]], shards: Sequence[Path], bin: int
+) -> Iterator[tuple[WindowStretch, np.ndarray]]:
+    """Each stretch with its tokens; an InputError at the end of a shard whose checksum differs."""
+    for stretches, path in zip(plan, shards, strict=True):
+        digest = hashlib.sha256()
+        for stretch, found in zip(
+            stretches, rows_of(path, [_core_bins(each, bin) for each in stretches]), strict=True
+        ):
+            digest.update(found)
+            yield stretch, found
+        expected = read_json(_about_path(path))["sha256"]
+        if digest.hexdigest() != expected:
+            raise _checksum_differs(path, expected, digest.hexdigest(), EMBED_AGAIN)
+
+
+def _write_zeros(tokens: RowWriter, end: int) -> None:
+    """Of bins that no stretch holds, up to bin `end`."""
+    while tokens.rows < end:
+        count = min(end - tokens.rows, ZEROS_AT_ONCE)
+        tokens.write(np.zeros((count, *tokens.shape[1:]), tokens.dtype))
 
 
 @dataclass(frozen=True)
@@ -194,29 +224,41 @@ class GenomeEmbedding:
                 mend="run `tfbind embed` and `tfbind assemble` first",
             )
         about = read_json(folder / "embedding.json")
-        _require_made_with(folder / "embedding.json", about, _identity(checkpoint, reference), _AGAIN)
+        _require_made_with(folder / "embedding.json", about, _identity(checkpoint, reference), ALL_AGAIN)
         tokens = {
-            chromosome["name"]: _load_tokens(folder / f"{index}.npy", (chromosome["bins"], about["rank"]))
-            for index, chromosome in enumerate(about["chromosomes"])
+            each["name"]: _load_tokens(folder / f"{index}.npy", (each["bins"], about["rank"]), ALL_AGAIN)
+            for index, each in enumerate(about["chromosomes"])
         }
         return cls(about, tokens)
 
+    def check(self, folder: str | Path) -> None:
+        """Read all of it, where it was opened, and compare with its checksums; `open` looks at shapes alone.
 
-_AGAIN = "embed the genome again: `tfbind embed`, then `tfbind assemble`"
+        Raises
+        ------
+        InputError
+            If a chromosome's checksum differs.
+        """
+        for index, chromosome in enumerate(self.about["chromosomes"]):
+            found = sha256_bytes(self.tokens[chromosome["name"]].data)
+            if found != chromosome["sha256"]:
+                raise _checksum_differs(Path(folder) / f"{index}.npy", chromosome["sha256"], found, ALL_AGAIN)
 
 
 def _identity(checkpoint: Checkpoint, reference: Reference) -> dict[str, Any]:
     return {"format": FORMAT, "model": checkpoint.checksum, "genome": reference.checksum}
 
 
-def _shard_identity(checkpoint: Checkpoint, reference: Reference, windows: Sequence[Window]) -> dict[str, Any]:
-    """What a shard must say of itself to be taken for the embedding of these windows."""
-    first, last = windows[0], windows[-1]
+def _shard_identity(
+    checkpoint: Checkpoint, reference: Reference, stretches: Sequence[WindowStretch]
+) -> dict[str, Any]:
+    """What a shard must say of itself to be taken for the embedding of these stretches."""
+    first, last = stretches[0], stretches[-1]
     return {
         **_identity(checkpoint, reference),
         "from": f"{first.chrom}:{first.core_start}",
         "to": f"{last.chrom}:{last.core_end}",
-        "windows": sha256_json([[w.chrom, w.start, w.end, w.core_start, w.core_end] for w in windows]),
+        "windows": sha256_json([[s.chrom, s.core_start, s.core_end, s.length, s.core] for s in stretches]),
     }
 
 
@@ -227,14 +269,13 @@ def _about_path(shard: str | Path) -> Path:
 def _check_shard(path: str | Path, index: int, count: int, expected: Mapping[str, Any]) -> str:
     """The precision of a shard; an InputError if it is not what is expected in this place, or not whole."""
     path = Path(path)
-    again = "embed this shard again"
     for each in (path, _about_path(path)):
         if not each.is_file():
             raise InputError(
                 "there is no such shard", file=each, mend=f"run `tfbind embed --shard {index}` first"
             )
     about = read_json(_about_path(path))
-    _require_made_with(path, about, {key: expected[key] for key in ("format", "model", "genome")}, again)
+    _require_made_with(path, about, {key: expected[key] for key in ("format", "model", "genome")}, EMBED_AGAIN)
     if about["windows"] != expected["windows"]:
         raise InputError(
             f"holds {about['from']} to {about['to']}; as shard {index} of {count} it should hold "
@@ -244,10 +285,11 @@ def _check_shard(path: str | Path, index: int, count: int, expected: Mapping[str
             mend=f"give all shards, in order (0 to {count - 1} if there are {count}), embedded with this "
             "configuration's prediction.shards and windows",
         )
-    found = sha256_file(path)
-    if found != about["sha256"]:
-        raise InputError(f"checksum differs: expected {about['sha256']}, got {found}", file=path, mend=again)
     return about["precision"]
+
+
+def _checksum_differs(path: Path, expected: str, found: str, mend: str) -> InputError:
+    return InputError(f"checksum differs: expected {expected}, got {found}", file=path, mend=mend)
 
 
 def _require_made_with(path: Path, about: Mapping[str, Any], expected: Mapping[str, Any], mend: str) -> None:
@@ -258,15 +300,21 @@ def _require_made_with(path: Path, about: Mapping[str, Any], expected: Mapping[s
             )
 
 
-def _load_tokens(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def _load_tokens(path: Path, shape: tuple[int, int], mend: str) -> np.ndarray:
     try:
         tokens = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"cannot be read ({error})", file=path, mend=_AGAIN) from error
+        raise InputError(f"cannot be read ({error})", file=path, mend=mend) from error
     if tokens.shape != shape or tokens.dtype != np.float16:
-        raise InputError(f"holds {tokens.dtype} {tokens.shape}, expected float16 {shape}", file=path, mend=_AGAIN)
+        raise InputError(f"holds {tokens.dtype} {tokens.shape}, expected float16 {shape}", file=path, mend=mend)
     return tokens
 
 
-def _core_bins(window: Window, bin: int) -> int:
-    return bin_count(window.core_end - window.core_start, bin)
+def _core_bins(stretch: WindowStretch, bin: int) -> int:
+    return bin_count(stretch.core_end - stretch.core_start, bin)
+
+
+def _tiled(reference: Reference, windows: WindowSettings) -> list[WindowStretch]:
+    return tile(
+        reference.sizes, length=windows.length, core=windows.core, bin=windows.bin, n_runs=reference.n_runs
+    )

@@ -62,6 +62,6 @@ def write_peaks(
                 best = float(values[top])
                 handle.write(
                     f"{chrom}\t{start}\t{stop}\t{name}_{count}\t{round(1000 * best)}\t.\t"
-                    f"{best:.4g}\t-1\t-1\t{summit}\n"
+                    f"{best:.7g}\t-1\t-1\t{summit}\n"
                 )
     return count

@@ -10,17 +10,16 @@ from torch import Tensor
 
 from tfbind.config import WindowSettings
 from tfbind.core.metrics import average_precision, threshold_at_fdr
-from tfbind.genome.windows import Window, tile
+from tfbind.genome.windows import tile
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
+from tfbind.model.embedding import embed_stretches
 from tfbind.model.factors import FactorBatch
-from tfbind.model.inference import STRETCH, embed_windows, predict_stretch
+from tfbind.model.inference import STRETCH, predict_stretch
 from tfbind.training import processes
 from tfbind.training.splits import Split
 from tfbind.training.trunkcache import TrunkCache
 
-# At most, on any device; a training that takes fewer at once has no memory for more.
-MOST_WINDOWS_AT_ONCE = 16
 # Fewer bound bins than this on the validation chromosomes say nothing of one experiment's threshold.
 LEAST_FOR_THRESHOLD = 20
 
@@ -30,8 +29,6 @@ class Validator:
 
     Parameters
     ----------
-    windows_at_once
-        Windows that a process takes through the model at once in training; validation takes as many, at most 16.
     cache
         What a frozen trunk says of windows; none: the trunk runs.
     """
@@ -43,16 +40,14 @@ class Validator:
         windows: WindowSettings,
         *,
         precision: str,
-        windows_at_once: int,
         cache: TrunkCache | None = None,
     ) -> None:
         self.cache = cache
-        self.windows_at_once = max(1, min(windows_at_once, MOST_WINDOWS_AT_ONCE))
         self.data, self.split, self.precision = data, split, precision
         # Tiled as the whole genome is, so that a validation chromosome may be shorter than a window.
         sizes = {chrom: len(codes) for chrom, codes in data.codes.items()}
         tiled = tile(sizes, length=windows.length, core=windows.core, bin=windows.bin)
-        self.windows = [window for window in tiled if window.chrom in split.validation]
+        self.stretches = [stretch for stretch in tiled if stretch.chrom in split.validation]
 
     def predict(self, model: BindingModel, factors: FactorBatch, pairs: Tensor) -> np.ndarray | None:
         """Logits of all validation bins, float32 (bins, training experiments), each bin predicted by one process.
@@ -65,34 +60,27 @@ class Validator:
         with torch.inference_mode():
             code = model.head.encode_factors(factors.to(device))
         tokens = self._tokens(model)
-        stretches = [
+        pieces = [
             (chrom, first, min(STRETCH, self.data.bins(chrom) - first))
             for chrom in self.split.validation
             for first in range(0, self.data.bins(chrom), STRETCH)
         ]
         own = [
             predict_stretch(model, code, self.data, chrom, tokens[chrom], first, count, chosen)
-            for chrom, first, count in (stretches[index] for index in processes.share(len(stretches)))
+            for chrom, first, count in (pieces[index] for index in processes.share(len(pieces)))
         ]
         parts = processes.gathered_by_main(own)
         return None if parts is None else np.concatenate([found for part in parts for found in part])
 
     def _tokens(self, model: BindingModel) -> dict[str, np.ndarray]:
         """DNA tokens of the validation chromosomes, on every process; each window is embedded by one of them."""
-        own = [self.windows[index] for index in processes.share(len(self.windows))]
-        embedded = embed_windows(
-            model,
-            self._fetch,
-            own,
-            batch_size=self.windows_at_once,
-            precision=self.precision,
-            embedding_of=None if self.cache is None else self._kept,
-        )
-        # In 16 bits, as a genome embedding stores them.
-        parts = processes.gathered([found.astype(np.float16) for _, found in embedded])
+        own = [self.stretches[index] for index in processes.share(len(self.stretches))]
+        trunk = None if self.cache is None else self.cache.of_stretches
+        embedded = embed_stretches(model, self._fetch, own, precision=self.precision, trunk=trunk)
+        parts = processes.gathered([found for _, found in embedded])
         tokens: dict[str, list[np.ndarray]] = {chrom: [] for chrom in self.split.validation}
-        for window, found in zip(self.windows, (found for part in parts for found in part), strict=True):
-            tokens[window.chrom].append(found)
+        for stretch, found in zip(self.stretches, (found for part in parts for found in part), strict=True):
+            tokens[stretch.chrom].append(found)
         return {chrom: np.concatenate(found) for chrom, found in tokens.items()}
 
     def truth(self) -> np.ndarray:
@@ -140,10 +128,6 @@ class Validator:
                 if own is not None:
                     found[names[experiment]] = own
         return found
-
-    def _kept(self, windows: Sequence[Window]) -> Tensor:
-        """What the cache says of windows, float32 (windows, bins, width)."""
-        return self.cache.of([(window.chrom, window.start // self.data.bin, False) for window in windows])
 
     def _fetch(self, chrom: str, start: int, end: int) -> np.ndarray:
         first = start // self.data.bin

@@ -19,10 +19,11 @@
 #   windows.length, windows.core                  train, embed
 #   splits, model, training                       train
 #   prediction.fdr                                train (it sets the thresholds)
-#   prediction.shards, .batch_size, .precision    embed
+#   prediction.shards, .precision                 embed
 #   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new
 #   splits.test_chromosomes                       train (what it must not see), evaluate
+#   prediction.batch_size                         none: an embedding does not depend on it
 #   name, mirror, tables (their paths)            none; another name is another run
 
 DEPENDS_ON = {
@@ -49,7 +50,6 @@ DEPENDS_ON = {
     "embed": [
         "windows",
         "prediction.shards",
-        "prediction.batch_size",
         "prediction.precision",
     ],
     "evaluate": ["seed", "splits.test_chromosomes"],
