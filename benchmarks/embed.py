@@ -259,7 +259,7 @@ def difference(model: BindingModel, reference: Reference, case: Case, stretch: W
     codes = torch.as_tensor(reference.fetch(stretch.chrom, stretch.start, stretch.end)[None])
     dtype = DTYPES[case.precision]
     with torch.inference_mode():
-        together = model.stretch_tokens(codes, layout, model.trunk.for_inference(dtype)(codes, layout))[0, 0]
+        together = model.stretch_tokens(codes, layout, model.trunk.for_inference(dtype))[0, 0]
         alone = model.dna_tokens(codes[:, : stretch.length], trunk_dtype=dtype)[0]
     return float((together - alone[layout.first_bin :][: layout.core_bins]).abs().max())
 

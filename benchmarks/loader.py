@@ -112,5 +112,5 @@ def _fill(trainer: Trainer, steps: int) -> None:
         trainer.cache.bins, trainer.model.trunk.width, generator=torch.Generator().manual_seed(0)
     ).numpy()
     for step in range(steps):
-        for draw in trainer.sampler.draw(step, trainer.settings.batch_size):
-            trainer.cache._write(trainer.cache._path((draw.chrom, draw.first, draw.flipped)), noise)
+        for window in trainer.sampler.batch(step, trainer.settings.batch_size).codes:
+            trainer.cache._write(trainer.cache._path(window), noise)

@@ -55,7 +55,7 @@ def test_tokens_are_those_of_each_window_alone(make_model, fetch, motifs, length
         codes = torch.as_tensor(fetch(stretch.chrom, stretch.start, stretch.end)[None])
         layout = Stretch(stretch.windows, length, core, BIN)
         with torch.inference_mode():
-            found = model.stretch_tokens(codes, layout, trunk(codes, layout))
+            found = model.stretch_tokens(codes, layout, trunk)
             assert found.shape == (1, stretch.windows, core // BIN, 12)
             for window, start in enumerate(layout.starts()):
                 alone = model.dna_tokens(codes[:, start : start + length])

@@ -21,7 +21,7 @@ def test_the_next_step_is_prepared_in_a_thread_and_each_once():
             assert ahead.of(step) == f"data of {step}"
             if step < 3:
                 assert begun[step + 1].wait(10), "the next one is begun while this step computes"
-    assert made == [(0, True), (1, False), (2, False), (3, False)]
+    assert made == [(step, False) for step in range(4)]
     assert ahead.waited > 0
 
 
@@ -64,7 +64,7 @@ def test_a_training_that_reads_ahead_is_the_one_that_does_not(make_trainer):
     )
     for trainer in (ahead, not_ahead):
         trainer.run()
-    assert threads == [True, *[False] * 5]
+    assert threads == [False] * 6
     assert vars(ahead.state) == vars(not_ahead.state)
     ours, theirs = ahead.model.state_dict(), not_ahead.model.state_dict()
     assert all(ours[name].equal(theirs[name]) for name in theirs)

@@ -11,7 +11,7 @@ import torch
 
 from tests.training.test_together import columns, run
 from tfbind.core.errors import InputError
-from tfbind.model.inference_trunk import InferenceTrunk
+from tfbind.model.inference_trunk import Stretch
 from tfbind.training.loop import Trainer
 
 # 16 bins a window: they stand side by side.
@@ -26,23 +26,10 @@ def kept(**cache: object) -> dict[str, object]:
 
 
 def count_windows(trainer: Trainer) -> list[int]:
-    """How many windows run through the trunk, in training or for inference, a number a call."""
+    """How many windows run through the trunk, a number a call."""
     found: list[int] = []
-    trunk = trainer.model.trunk
-    trunk.register_forward_hook(lambda _, given, __: found.append(len(given[0])))
-
-    def for_inference(dtype: torch.dtype) -> InferenceTrunk:
-        made = type(trunk).for_inference(trunk, dtype)
-        made.register_forward_hook(lambda _, given, __: found.append(len(given[0]) * given[1].windows))
-        return made
-
-    trunk.for_inference = for_inference
+    trainer.model.trunk.register_forward_hook(lambda _, given, __: found.append(len(given[0])))
     return found
-
-
-def validated(trainer: Trainer) -> int:
-    """Windows of the validation chromosomes."""
-    return sum(stretch.windows for stretch in trainer.validator.stretches)
 
 
 def losses(trainer: Trainer) -> list[float]:
@@ -57,6 +44,16 @@ def drawn(trainer: Trainer) -> list[tuple]:
     settings = trainer.settings
     steps = (trainer.sampler.draw(step, settings.batch_size) for step in range(settings.steps))
     return [(draw.chrom, draw.first, draw.flipped) for step in steps for draw in step]
+
+
+def validated(trainer: Trainer) -> int:
+    """Number of windows of the validation chromosomes."""
+    return sum(stretch.windows for stretch in trainer.validator.stretches)
+
+
+def two_windows(trainer: Trainer) -> np.ndarray:
+    """Their base codes."""
+    return np.stack([trainer.data.window_codes("train", first, 16) for first in (-4, 32)])
 
 
 @pytest.mark.parametrize("spacing", [1, 4, 16])
@@ -78,9 +75,9 @@ def test_each_window_runs_through_the_trunk_once_and_in_a_second_training_none(m
     first = make_trainer("first", steps=60, **kept(folder=str(tmp_path / "shared")))
     windows = count_windows(first)
     first.run()
-    training = drawn(first)
+    training, validation = drawn(first), validated(first)
     assert len(set(training)) < 0.8 * len(training)
-    assert sum(windows) == len(set(training)) + validated(first) == len(files(tmp_path / "shared"))
+    assert sum(windows) == len(set(training)) + validation == len(files(tmp_path / "shared"))
     second = make_trainer("second", steps=60, **kept(folder=str(tmp_path / "shared")))
     windows = count_windows(second)
     second.run()
@@ -151,17 +148,17 @@ def test_a_folder_that_was_moved_is_refused(make_trainer):
 
 def test_a_file_that_is_no_embedding_is_told(make_trainer):
     trainer = make_trainer(**KEPT)
-    place = ("train", 0, True)
-    trainer.cache.of([place])
-    path = trainer.cache._path(place)
+    codes = two_windows(trainer)[:1]
+    trainer.cache.of(codes)
+    path = trainer.cache._path(codes[0])
     for content in (b"", path.read_bytes()[:-1]):
         path.write_bytes(content)
         with pytest.raises(InputError, match="no embedding of this trunk") as caught:
-            trainer.cache.read([place])
+            trainer.cache.read(codes)
         assert caught.value.file == path
     np.save(path, np.zeros((3, 48), dtype=np.float32))
     with pytest.raises(InputError, match=r"float32 \(3, 48\)"):
-        trainer.cache.read([place])
+        trainer.cache.read(codes)
 
 
 def test_no_more_is_kept_than_there_is_room_for(make_trainer, tmp_path):
@@ -178,18 +175,28 @@ def test_no_more_is_kept_than_there_is_room_for(make_trainer, tmp_path):
 
 def test_half_precision_takes_half_and_rounds(make_trainer):
     half, single = (make_trainer(name, **kept(precision=name)) for name in ("fp16", "fp32"))
-    places = [("train", -16, False), ("train", 32, True)]
-    first, exact = half.cache.of(places), single.cache.of(places)
+    codes = two_windows(half)
+    first, exact = half.cache.of(codes), single.cache.of(codes)
     assert half.cache.window_bytes * 2 == single.cache.window_bytes
-    assert torch.equal(half.cache.of(places), first) and first.dtype == torch.float32
+    assert torch.equal(half.cache.of(codes), first) and first.dtype == torch.float32
     torch.testing.assert_close(first, exact, rtol=2**-10, atol=1e-6)
     assert not torch.equal(first, exact)
 
 
 def test_half_precision_holds_what_a_trunk_in_bfloat16_says(make_trainer):
     half, single = (make_trainer(name, precision="bf16", **kept(precision=name)) for name in ("fp16", "fp32"))
-    places = [("train", 0, False), ("train", 32, True)]
-    torch.testing.assert_close(half.cache.of(places), single.cache.of(places), rtol=0, atol=1e-7)
+    codes = two_windows(half)
+    torch.testing.assert_close(half.cache.of(codes), single.cache.of(codes), rtol=0, atol=1e-7)
+
+
+def test_stretches_of_windows_are_cut_to_their_cores(make_trainer):
+    trainer = make_trainer(**KEPT)
+    stretch = Stretch(windows=3, length=256, core=128, bin=16)
+    codes = torch.tensor(trainer.data.window_codes("train", 5, stretch.bp // 16))[None]
+    expected = trainer.model.trunk.for_inference()(codes, stretch)
+    for _ in range(2):
+        torch.testing.assert_close(trainer.cache.of_stretches(codes, stretch), expected, rtol=0, atol=1e-6)
+    assert len(files(trainer.cache.folder)) == 3
 
 
 def test_numbers_that_half_precision_cannot_hold_are_told(make_trainer, toy_model_of):
@@ -197,7 +204,7 @@ def test_numbers_that_half_precision_cannot_hold_are_told(make_trainer, toy_mode
     model.trunk.stages()[-1].register_forward_hook(lambda *given: given[-1] * 1e6)
     trainer = make_trainer(model=model, **kept(precision="fp16"))
     with pytest.raises(InputError, match="not finite in float16") as caught:
-        trainer.cache.of([("train", 0, False)])
+        trainer.cache.of(two_windows(trainer))
     assert caught.value.key == "training.fine_tuning.cache.precision" and "fp32" in caught.value.mend
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -121,7 +123,9 @@ class BindingModel(nn.Module):
             parts.append(self.panel(codes, self.bin))
         return self.to_tokens(torch.cat(parts, -1))
 
-    def stretch_tokens(self, codes: Tensor, stretch: Stretch, embedding: Tensor) -> Tensor:
+    def stretch_tokens(
+        self, codes: Tensor, stretch: Stretch, trunk: Callable[[Tensor, Stretch], Tensor]
+    ) -> Tensor:
         """DNA tokens of cores, as `dna_tokens` gives them for each window.
 
         Parameters
@@ -130,14 +134,14 @@ class BindingModel(nn.Module):
             Base codes (stretches, bp), uint8.
         stretch
             How windows lie in them.
-        embedding
-            What the trunk says of the cores, (stretches, windows, core bins, width).
+        trunk
+            This model's trunk, for inference, or what says the same.
 
         Returns
         -------
         float32 (stretches, windows, core bins, rank).
         """
-        embedding = embedding.float()
+        embedding = trunk(codes, stretch).float()
         if self.panel is not None:
             embedding = torch.cat([embedding, self.panel.of_cores(codes, stretch)], -1)
         return self.to_tokens(embedding)

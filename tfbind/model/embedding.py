@@ -16,7 +16,7 @@ from tfbind.core.threads import ahead
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.windows import WindowStretch
 from tfbind.model.binding import BindingModel
-from tfbind.model.inference_trunk import InferenceTrunk, Stretch
+from tfbind.model.inference_trunk import Stretch
 from tfbind.model.precision import DTYPES
 
 # The last bits of a product depend on how many rows it has; so on a CPU a stretch always goes through alone, and
@@ -37,7 +37,7 @@ def embed_stretches(
     *,
     batch_size: int | None = None,
     precision: str = "fp32",
-    embedding_of: Callable[[WindowStretch], Tensor] | None = None,
+    trunk: Callable[[Tensor, Stretch], Tensor] | None = None,
 ) -> Iterator[tuple[WindowStretch, np.ndarray]]:
     """DNA tokens of the cores of stretches. A thread reads ahead; a GPU computes ahead by one batch.
 
@@ -49,8 +49,8 @@ def embed_stretches(
         Most stretches through a GPU at once; None: as many as its free memory holds. A CPU takes one at a time.
     precision
         `fp32`, `bf16` or `fp16`: of the trunk's products.
-    embedding_of
-        What the trunk says of a stretch's cores, (windows, core bins, width), where that is known; None: it runs.
+    trunk
+        What says the same as the model's trunk, as an `InferenceTrunk` is called; none: the trunk, for inference.
 
     Yields
     ------
@@ -63,11 +63,7 @@ def embed_stretches(
     """
     device = next(model.parameters()).device
     model.eval()
-    if embedding_of is None:
-        trunk: Embed = partial(_by_trunk, model.trunk.for_inference(DTYPES[precision]))
-    else:
-        trunk = partial(_by_stretch, embedding_of)
-    compute = partial(_compute, model, trunk, device)
+    compute = partial(_compute, model, trunk or model.trunk.for_inference(DTYPES[precision]), device)
     at_once = _AtOnce(device, batch_size)
     running: deque[_Running] = deque()
     with ahead(partial(_read, fetch, device), stretches, READ_AHEAD) as read:
@@ -82,8 +78,6 @@ def embed_stretches(
 
 # A stretch and its base codes, uint8 (bp,).
 Loaded = tuple[WindowStretch, Tensor]
-# From codes (stretches, bp), how windows lie in them, and which stretches they are, to the trunk's embedding.
-Embed = Callable[[Tensor, Stretch, Sequence[Loaded]], Tensor]
 
 
 def _read(fetch: Callable[[str, int, int], np.ndarray], device: torch.device, stretch: WindowStretch) -> Tensor:
@@ -96,23 +90,18 @@ def _read(fetch: Callable[[str, int, int], np.ndarray], device: torch.device, st
         return codes.pin_memory()
 
 
-def _compute(model: BindingModel, trunk: Embed, device: torch.device, batch: Sequence[Loaded]) -> Tensor:
+def _compute(
+    model: BindingModel,
+    trunk: Callable[[Tensor, Stretch], Tensor],
+    device: torch.device,
+    batch: Sequence[Loaded],
+) -> Tensor:
     """DNA tokens of stretches of one shape, float16 (stretches, bins, rank), on the device."""
     stretch = batch[0][0]
     with torch.inference_mode():
         codes = torch.stack([codes.to(device, non_blocking=True) for _, codes in batch])
         layout = Stretch(stretch.windows, stretch.length, stretch.core, model.bin)
-        return model.stretch_tokens(codes, layout, trunk(codes, layout, batch)).flatten(1, 2).half()
-
-
-def _by_trunk(trunk: InferenceTrunk, codes: Tensor, layout: Stretch, _: Sequence[Loaded]) -> Tensor:
-    return trunk(codes, layout)
-
-
-def _by_stretch(
-    embedding_of: Callable[[WindowStretch], Tensor], _: Tensor, __: Stretch, batch: Sequence[Loaded]
-) -> Tensor:
-    return torch.stack([embedding_of(stretch) for stretch, _ in batch])
+        return model.stretch_tokens(codes, layout, trunk).flatten(1, 2).half()
 
 
 def _of_one_shape(loaded: Iterable[Loaded], at_once: _AtOnce) -> Iterator[list[Loaded]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Generic, TypeVar
+
+from tfbind.core.threads import ahead
 
 T = TypeVar("T")
 
@@ -27,33 +29,38 @@ class Ahead(Generic[T]):
     Attributes
     ----------
     waited : float
-        Seconds in which a step waited for its data.
+        Seconds in which steps waited for their data, since the block began.
     """
 
     def __init__(self, prepare: Callable[[int], T], steps: int) -> None:
         self.prepare, self.steps = prepare, steps
         self.waited = 0.0
-        self._next: tuple[int, Future[T]] | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._block: ExitStack | None = None
+        self._read: Iterator[T] = iter(())
+        self._next = -1
 
     def __enter__(self) -> Ahead[T]:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        self.waited = 0.0
+        self._block, self._next, self.waited = ExitStack(), -1, 0.0
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._next = None
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        self._thread = None
+        self._block.close()
+        self._block = None
 
     def of(self, step: int) -> T:
         """What a step needs; the next step's is begun."""
         began = time.perf_counter()
-        ahead, self._next = self._next, None
-        found = ahead[1].result() if ahead is not None and ahead[0] == step else self.prepare(step)
-        if self._thread is not None and step + 1 < self.steps:
-            self._next = (step + 1, self._thread.submit(self.prepare, step + 1))
+        found = self.prepare(step) if self._block is None else self._of_thread(step)
         self.waited += time.perf_counter() - began
+        return found
+
+    def _of_thread(self, step: int) -> T:
+        if step != self._next:
+            self._block.close()
+            self._read = self._block.enter_context(ahead(self.prepare, range(step, max(self.steps, step + 1)), 1))
+        self._next = -1  # after an error, it is begun anew
+        found = next(self._read)
+        self._next = step + 1
         return found

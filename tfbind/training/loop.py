@@ -40,7 +40,7 @@ from tfbind.training.optimization import learning_rate, make_optimizer, paramete
 from tfbind.training.sampling import WindowSampler
 from tfbind.training.splits import Split
 from tfbind.training.stopping import Stopped, StopSignals
-from tfbind.training.trunkcache import Place, TrunkCache
+from tfbind.training.trunkcache import TrunkCache
 from tfbind.training.validation import Validator
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 STATE = "training.safetensors"
 # Of a frozen trunk, beside the state.
 EMBEDDINGS = "embeddings"
-Kept = tuple[list[Place], list[np.ndarray | None]]
-"""Windows, and what is kept of them."""
+Kept = tuple[np.ndarray, list[np.ndarray | None]]
+"""Base codes of windows, and what is kept of them."""
 # Factors that one step of motif reading looks at, and the learning rate before any DNA is seen.
 READING_BATCH = 16
 READING_RATE = 3e-3
@@ -267,7 +267,6 @@ class Trainer:
         return TrunkCache(
             settings.folder or self.folder / EMBEDDINGS,
             self.model.trunk,
-            self.data,
             bins=self.sampler.bins,
             settings=settings,
             precision=self.settings.precision,
@@ -278,12 +277,8 @@ class Trainer:
     def _own_windows(self, step: int) -> tuple[StepPart, Kept | None]:
         """This process's windows of a step, and what is kept of them; read ahead, so the trunk does not run."""
         own = processes.share(self.settings.batch_size)
-        kept = None
-        if self.cache is not None:
-            draws = self.sampler.draw(step, self.settings.batch_size)[own.start : own.stop]
-            places = [(draw.chrom, draw.first, draw.flipped) for draw in draws]
-            kept = places, self.cache.read(places)
         batch = self.sampler.batch(step, self.settings.batch_size, own)
+        kept = None if self.cache is None else (batch.codes, self.cache.read(batch.codes))
         columns = self._draw_experiments(step)
         factors, pairs = self._factors_of(columns)
         labels, signal, score = (

@@ -1,6 +1,6 @@
 """What a frozen trunk says of training windows, kept on disk: each window runs through the trunk once.
 
-A window is known by where it starts and on which strand it is read. Each is one file, renamed when whole: a
+A window is known by its bases. Each is one file, renamed when whole: a
 training that was killed goes on from those that are there, and several processes or trainings may share a folder.
 """
 
@@ -18,7 +18,6 @@ import tfbind
 from tfbind.config import EmbeddingCacheSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, read_json, sha256_json, write_json
-from tfbind.model.data import GenomeData, reverse_complement
 from tfbind.model.inference_trunk import InferenceTrunk, Stretch
 from tfbind.model.precision import DTYPES
 from tfbind.model.trunk_interface import Trunk
@@ -26,11 +25,6 @@ from tfbind.training import processes
 
 KEY = "training.fine_tuning.cache"
 ABOUT = "about.json"
-# Windows of one folder: file systems are slow with very many.
-STARTS_PER_FOLDER = 4096
-
-Place = tuple[str, int, bool]
-"""Chromosome, first bin, and whether the other strand is read: one window."""
 
 
 class TrunkCache:
@@ -43,8 +37,6 @@ class TrunkCache:
         never read.
     trunk
         Frozen.
-    data
-        The genome.
     bins
         Of a window.
     precision
@@ -62,7 +54,6 @@ class TrunkCache:
         self,
         folder: Path,
         trunk: Trunk,
-        data: GenomeData,
         *,
         bins: int,
         settings: EmbeddingCacheSettings,
@@ -70,7 +61,7 @@ class TrunkCache:
         device: torch.device,
         windows_at_once: int,
     ) -> None:
-        self.trunk, self.data, self.bins = trunk, data, bins
+        self.trunk, self.bins = trunk, bins
         self.dtype = np.dtype(np.float16 if settings.precision == "fp16" else np.float32)
         self.compute, self.device, self.windows_at_once = DTYPES[precision], device, windows_at_once
         identity = {
@@ -84,7 +75,6 @@ class TrunkCache:
         }
         self.folder = folder / sha256_json(identity)[:16]
         _require_own(self.folder / ABOUT, identity)
-        self._chromosomes: dict[str, str] = {}
         self._inference: InferenceTrunk | None = None
         self.left = (int(settings.gigabytes * 1e9) - _bytes_of(self.folder)) // processes.count()
 
@@ -93,36 +83,40 @@ class TrunkCache:
         """Of one window."""
         return self.bins * self.trunk.width * self.dtype.itemsize
 
-    def of(self, places: Sequence[Place]) -> Tensor:
-        """Embeddings, float32 (windows, bins, width), on the device."""
-        return self.completed(places, self.read(places))
+    def of(self, codes: np.ndarray) -> Tensor:
+        """Embeddings, float32 (windows, bins, width), on the device, of base codes uint8 (windows, bp)."""
+        return self.completed(codes, self.read(codes))
 
-    def read(self, places: Sequence[Place]) -> list[np.ndarray | None]:
+    def of_stretches(self, codes: Tensor, stretch: Stretch) -> Tensor:
+        """Embeddings of cores, as an `InferenceTrunk` gives them."""
+        windows = codes.unfold(1, stretch.length, stretch.core)
+        found = self.of(windows.flatten(0, 1).cpu().numpy()).unflatten(0, windows.shape[:2])
+        return found[:, :, stretch.first_bin : stretch.first_bin + stretch.core_bins]
+
+    def read(self, codes: np.ndarray) -> list[np.ndarray | None]:
         """What is kept of windows, (bins, width) each, 16 or 32 bit; None of those that are not kept."""
-        return [self._read(self._path(place)) for place in places]
+        return [self._read(self._path(window)) for window in codes]
 
-    def completed(self, places: Sequence[Place], found: Sequence[np.ndarray | None]) -> Tensor:
+    def completed(self, codes: np.ndarray, found: Sequence[np.ndarray | None]) -> Tensor:
         """As `of`, of what `read` found: the rest runs through the trunk, and is kept while there is room."""
+        paths = [self._path(window) for window in codes]
         # What was read ahead may have been kept since, by the step before.
-        found = [
-            self._read(self._path(place)) if each is None else each
-            for place, each in zip(places, found, strict=True)
-        ]
-        missing = list(dict.fromkeys(place for place, each in zip(places, found, strict=True) if each is None))
-        made: dict[Place, np.ndarray] = {}
+        whole = [self._read(path) if each is None else each for path, each in zip(paths, found, strict=True)]
+        missing = {path: window for path, window, each in zip(paths, codes, whole, strict=True) if each is None}
+        made: dict[Path, np.ndarray] = {}
         for low in range(0, len(missing), self.windows_at_once):
-            some = missing[low : low + self.windows_at_once]
-            made |= zip(some, self._embed(some), strict=True)
-        for place, embedding in made.items():
+            some = list(missing.items())[low : low + self.windows_at_once]
+            embedded = self._embed(np.stack([window for _, window in some]))
+            made |= zip((path for path, _ in some), embedded, strict=True)
+        for path, embedding in made.items():
             if self.left >= self.window_bytes:
-                self._write(self._path(place), embedding)
+                self._write(path, embedding)
                 self.left -= self.window_bytes
-        whole = [made[place] if each is None else each for place, each in zip(places, found, strict=True)]
+        whole = [made[path] if each is None else each for path, each in zip(paths, whole, strict=True)]
         return torch.as_tensor(np.stack(whole)).to(self.device).float()
 
-    def _embed(self, places: Sequence[Place]) -> np.ndarray:
-        """By the trunk, as they are kept: what is read back later is the same."""
-        codes = np.stack([self._codes(place) for place in places])
+    def _embed(self, codes: np.ndarray) -> np.ndarray:
+        """By the trunk, as it is kept: what is read back later is the same."""
         if self._inference is None:
             self._inference = self.trunk.for_inference(self.compute)
         length = self.bins * self.trunk.bin
@@ -138,21 +132,12 @@ class TrunkCache:
             )
         return kept
 
-    def _codes(self, place: Place) -> np.ndarray:
-        chrom, first, flipped = place
-        codes = self.data.window_codes(chrom, first, self.bins)
-        return reverse_complement(codes) if flipped else codes
-
     # Files.
 
-    def _path(self, place: Place) -> Path:
-        chrom, first, flipped = place
-        if chrom not in self._chromosomes:
-            # By what the chromosome is, whatever it is called.
-            digest = hashlib.sha256(np.ascontiguousarray(self.data.codes[chrom]).data)
-            self._chromosomes[chrom] = digest.hexdigest()[:16]
-        strand = "minus" if flipped else "plus"
-        return self.folder / self._chromosomes[chrom] / f"{first // STARTS_PER_FOLDER}" / f"{first}.{strand}.npy"
+    def _path(self, codes: np.ndarray) -> Path:
+        digest = hashlib.sha256(np.ascontiguousarray(codes).data).hexdigest()
+        # File systems are slow with very many files in a folder.
+        return self.folder / digest[:2] / f"{digest[2:]}.npy"
 
     def _read(self, path: Path) -> np.ndarray | None:
         try:
@@ -190,7 +175,7 @@ def _require_own(path: Path, identity: dict[str, object]) -> None:
 
 
 def _bytes_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*/*/[!.]*.npy"))
+    return sum(path.stat().st_size for path in folder.glob("*/[!.]*.npy"))
 
 
 def _damaged(path: Path, found: str) -> InputError:

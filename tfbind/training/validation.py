@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tfbind.config import WindowSettings
 from tfbind.core.metrics import average_precision, threshold_at_fdr
-from tfbind.genome.windows import WindowStretch, tile
+from tfbind.genome.windows import tile
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
 from tfbind.model.embedding import embed_stretches
@@ -75,8 +75,8 @@ class Validator:
     def _tokens(self, model: BindingModel) -> dict[str, np.ndarray]:
         """DNA tokens of the validation chromosomes, on every process; each window is embedded by one of them."""
         own = [self.stretches[index] for index in processes.share(len(self.stretches))]
-        known = None if self.cache is None else self._kept
-        embedded = embed_stretches(model, self._fetch, own, precision=self.precision, embedding_of=known)
+        trunk = None if self.cache is None else self.cache.of_stretches
+        embedded = embed_stretches(model, self._fetch, own, precision=self.precision, trunk=trunk)
         parts = processes.gathered([found for _, found in embedded])
         tokens: dict[str, list[np.ndarray]] = {chrom: [] for chrom in self.split.validation}
         for stretch, found in zip(self.stretches, (found for part in parts for found in part), strict=True):
@@ -128,13 +128,6 @@ class Validator:
                 if own is not None:
                     found[names[experiment]] = own
         return found
-
-    def _kept(self, stretch: WindowStretch) -> Tensor:
-        """What the cache says of a stretch's cores, float32 (windows, core bins, width)."""
-        bin, core = self.data.bin, stretch.core // self.data.bin
-        edge = (stretch.length - stretch.core) // 2 // bin
-        firsts = [stretch.start // bin + window * core for window in range(stretch.windows)]
-        return self.cache.of([(stretch.chrom, first, False) for first in firsts])[:, edge : edge + core]
 
     def _fetch(self, chrom: str, start: int, end: int) -> np.ndarray:
         first = start // self.data.bin
