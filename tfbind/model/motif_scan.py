@@ -66,9 +66,13 @@ def scan_motifs(bases: Tensor, motifs: Tensor, bin: int) -> Tensor:
     # Shifted by the best site, so that exp never overflows.
     with torch.no_grad():
         soft = best + (sites - best.unsqueeze(-1)).exp_().mean(-1).log()
-    mean = motifs.mean(2).sum(1)
-    deviation = motifs.var(2, unbiased=False).sum(1).add(1e-4).sqrt()
+    mean, deviation = score_moments(motifs)
     z = (best - mean[:, None]) / deviation[:, None]
     # Peaks are wider than sites: what lies in the neighbouring bins counts, too.
     near = F.max_pool1d(z, 3, stride=1, padding=1)
     return torch.stack([z, best, soft, near], -1).transpose(1, 2)
+
+
+def score_moments(motifs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (motifs,) of a site's score under uniform bases; motifs (motifs, W, 4)."""
+    return motifs.mean(2).sum(1), motifs.var(2, unbiased=False).sum(1).add(1e-4).sqrt()
