@@ -95,12 +95,12 @@ class Renderer:
             blocks = group.laid_out(
                 [_motif_rows(scan, found, rows) for scan, found in zip((self.known, self.read), sites, strict=True)]
             )
-            for low, features_of_block in zip(range(0, len(dna), BLOCK), blocks, strict=True):
-                block = slice(low, low + BLOCK)
-                met = group.meet(filip, normalised[block], features_of_block)
+            for block, features_of_block in enumerate(blocks):
+                bins = slice(block * BLOCK, (block + 1) * BLOCK)
+                met = group.meet(filip, normalised[bins], features_of_block)
                 for cell, (own, places) in chosen.items():
                     if len(places):
-                        out[places, block] = group.join(met, features[cell], block)[own]
+                        out[places, bins] = group.join(met, features[cell], block)[own]
         return out
 
     def _cell_types(self, dna: Tensor, contexts: ContextBatch, cells: list[int]) -> dict[int, _CellType]:
@@ -122,7 +122,7 @@ class _CellType:
 
     Attributes
     ----------
-    hidden : (PIECE, width)
+    hidden : (BLOCK, width), of each block
         What U is a linear map of; U itself, where something is done to it after that map.
     met : (PAIR_FEATURES, PIECE)
         What the pair's features are multiplied by: U's part, and their own bias.
@@ -132,7 +132,7 @@ class _CellType:
         u.
     """
 
-    hidden: Tensor
+    hidden: list[Tensor]
     met: Tensor
     bias: Tensor
     whole: Tensor | None
@@ -148,7 +148,7 @@ class _ContextLayers:
         self.condition = head.condition_interaction
         self.last = last
         by_cell, by_dna = first.weight.split([2 * self.hidden, self.rank], 1)
-        self.by_cell = by_cell
+        self.by_cell = by_cell.contiguous()
         self.by_dna = torch.cat([by_dna, head.dna.weight])
         self.dna_bias = torch.cat([first.bias, head.dna.bias])
         output = head.outputs.index(OUTPUT)
@@ -168,13 +168,18 @@ class _ContextLayers:
 
     def of_cell_type(self, shared: Tensor, near: Tensor, whole: Tensor | None) -> _CellType:
         """From what `of_dna` gave and A, (PIECE, hidden)."""
+        parts = [self._block(*block, whole) for block in zip(shared.split(BLOCK), near.split(BLOCK), strict=True)]
+        rows = torch.cat([rows for _, rows in parts], 1)
+        return _CellType([hidden for hidden, _ in parts], rows[:PAIR_FEATURES], rows[PAIR_FEATURES], whole)
+
+    def _block(self, shared: Tensor, near: Tensor, whole: Tensor | None) -> tuple[Tensor, Tensor]:
         first, dna = shared[:, : -self.hidden], shared[:, -self.hidden :]
-        hidden = F.gelu(torch.addmm(first, torch.cat([near * dna, near], 1), self.by_cell.T))
+        hidden = torch.cat([near * dna, near], 1) @ self.by_cell.T
+        hidden = F.gelu(hidden.add_(first))
         if self.condition is not None:
             condition = near if whole is None else near + whole
             hidden = self.condition(self.last(hidden)[None], condition[None])[0]
-        rows = torch.addmm(self.met_bias[:, None], self.to_met, hidden.T)
-        return _CellType(hidden, rows[:PAIR_FEATURES], rows[PAIR_FEATURES], whole)
+        return hidden, torch.addmm(self.met_bias[:, None], self.to_met, hidden.T)
 
 
 class _Group:
@@ -277,14 +282,15 @@ class _Group:
             pooled = products.sub_(top[:, None]).exp_().sum(1).log_().add_(top)
         return pooled.sub_(self.numbers.log()).mul_(self.tau)
 
-    def join(self, met: Tensor, cell: _CellType, block: slice) -> Tensor:
+    def join(self, met: Tensor, cell: _CellType, block: int) -> Tensor:
         """Logits in one cell type, (size, BLOCK)."""
         bias = self.bias
         if cell.whole is not None:
             of_cell = self.cell_bias(self.summary, cell.whole.expand_as(self.summary))[:, self.output]
             bias = bias + F.pad(of_cell, (0, self.size - self.count))
+        bins = slice(block * BLOCK, (block + 1) * BLOCK)
         joined = torch.addmm(bias[:, None], self.v, cell.hidden[block].T)
-        return joined.add_((met * cell.met[:, None, block]).sum(0)).add_(cell.bias[block])
+        return joined.add_((met * cell.met[:, None, bins]).sum(0)).add_(cell.bias[bins])
 
 
 def _motif_rows(scan: SiteScan, found: tuple[Tensor, Tensor], chosen: slice) -> Tensor:

@@ -80,14 +80,13 @@ class SiteScan:
 
     def __call__(self, dna: Words) -> tuple[Tensor, Tensor]:
         """Best site's score and log of the mean exp(score) of the sites of each bin: (motifs, bins) each."""
-        best = self.mean.new_zeros(self.count, dna.bins)
-        soft = torch.zeros_like(best)
+        found = self.mean.new_zeros(2, self.count, dna.bins)
         for table in self.tables:
-            for block, rows in enumerate(dna.blocks(table.words)):
-                bins = slice(block * dna.at_once, min((block + 1) * dna.at_once, dna.bins))
-                for out, values in zip((best, soft), _scan(table, rows), strict=True):
-                    out[table.places, bins] = values[: len(table.places), : bins.stop - bins.start]
-        return best, soft
+            starts = dna.starts(len(table.words))
+            blocks = [_scan(table, rows, starts, dna.bin) for rows in dna.blocks(table.words)]
+            joined = torch.cat(blocks, 1)[:, : dna.bins, : len(table.places)]
+            found[:, table.places] = joined.transpose(1, 2)
+        return found[0], found[1]
 
 
 class Words:
@@ -115,35 +114,40 @@ class Words:
         self.numbers = sum(
             padded[place : place + length] * LETTERS ** (WORD - 1 - place) for place in range(WORD)
         )
-        self._rows: dict[tuple[int, ...], list[Tensor]] = {}
+        self._rows: dict[tuple[int, ...], Tensor] = {}
 
-    def blocks(self, words: tuple[int, ...]) -> list[Tensor]:
-        """For each block of bins, rows of the tables of both strands: int32 (2, bin, bins, words).
+    def blocks(self, words: tuple[int, ...]) -> Tensor:
+        """For each block of bins, rows of the tables of both strands: int32 (blocks, 2, bin * bins, words).
 
         Positions come before bins, so that a bin's sites are summed up along the first axis.
         """
         if words not in self._rows:
-            self._rows[words] = [self._look_up(words, block) for block in range(self.blocks_of_bins)]
+            self._rows[words] = self._look_up(words)
         return self._rows[words]
 
-    def _look_up(self, words: tuple[int, ...], block: int) -> Tensor:
+    def starts(self, words: int) -> Tensor:
+        """Where in the rows of a block each site's begin."""
+        count = 2 * self.bin * self.at_once * words
+        return torch.arange(0, count, words, dtype=torch.int32, device=self.numbers.device)
+
+    def _look_up(self, words: tuple[int, ...]) -> Tensor:
         bins, count = self.at_once, len(words)
-        rows = self.numbers.new_empty(2, self.bin, bins, count)
-        start = self.first + block * bins * self.bin
-        # The other strand's words lie mirrored about the middle base, in the same order.
-        for strand, (place, step) in enumerate(((words[0], WORD), (1 - WORD - words[0], -WORD))):
-            table = torch.arange(strand * count, (strand + 1) * count, dtype=torch.int32) * LETTERS**WORD
-            if step < 0:
-                place, step, table = place + step * (count - 1), -step, table.flip(0)
-            found = self.numbers.as_strided((self.bin, bins, count), (1, self.bin, step), start + place)
-            torch.add(found, table.to(found.device), out=rows[strand])
+        # Position by position, the bins side by side: a word further on is then some rows further down.
+        reach = max(-words[0], words[-1] + WORD - 1)
+        shape = (self.blocks_of_bins, self.bin + 2 * reach, bins)
+        sites = self.numbers.as_strided(shape, (bins * self.bin, 1, self.bin), self.first - reach)
+        sites = sites.contiguous().flatten(1)
+        rows = sites.new_empty(self.blocks_of_bins, 2, self.bin * bins, count)
+        for number, place in enumerate(words):
+            # The other strand's words lie mirrored about the middle base.
+            for strand, start in enumerate((place, 1 - WORD - place)):
+                found = sites[:, (reach + start) * bins :][:, : self.bin * bins]
+                torch.add(found, (strand * count + number) * LETTERS**WORD, out=rows[:, strand, :, number])
         return rows
 
 
-def _scan(table: _Tables, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Best and soft of a block, (motifs, bins) each."""
-    _, bin, bins, words = rows.shape
-    starts = torch.arange(0, rows.numel(), words, dtype=torch.int32, device=rows.device)
+def _scan(table: _Tables, rows: Tensor, starts: Tensor, bin: int) -> Tensor:
+    """Best and soft of a block, (2, bins, motifs)."""
     sites, other = F.embedding_bag(rows.view(-1), table.rows, starts, mode="sum").view(2, bin, -1)
     torch.maximum(sites, other, out=sites)
     best = sites.amax(0)
@@ -152,7 +156,7 @@ def _scan(table: _Tables, rows: Tensor) -> tuple[Tensor, Tensor]:
     soft = sites.exp_().sum(0).div_(bin).log_()
     if not table.safe:
         soft.add_(best)
-    return best.view(bins, -1).T, soft.view(bins, -1).T
+    return torch.stack([best, soft]).view(2, rows.shape[1] // bin, -1)
 
 
 def _tables(motifs: Tensor, places: Tensor, safe: bool) -> _Tables:
