@@ -59,8 +59,8 @@ class Plan:
         return sum(self.jobs.values())
 
 
-def run() -> dict[str, Any]:
-    """Plan the data sets in turn, print the table, and return what the JSON line says."""
+def run(full: bool = False) -> dict[str, Any]:
+    """Plan the data sets in turn, print the table, and return what the JSON line says; sizes are always real."""
     plans: dict[str, list[Plan]] = {}
     with tempfile.TemporaryDirectory() as folder:
         configs = data_sets(Path(folder))

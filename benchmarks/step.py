@@ -181,8 +181,8 @@ def compute_step(
     return Step(total, trained, ledger.peak, ledger.flops, ledger.seconds)
 
 
-def run() -> dict[str, Any]:
-    """Compute the step in each mode, print the table, and return what the JSON line says."""
+def run(full: bool = False) -> dict[str, Any]:
+    """Compute the step in each mode, print the table; return what the JSON line says; the size is always real."""
     found = {}
     for mode, precision, again in CASES:
         print(f"{mode}, {precision}{', stages run again' if again else ''}", file=sys.stderr)

@@ -29,8 +29,8 @@ RESIDUES, RESIDUE_DIM, COLUMNS = 500, 20, 15
 TRACKS, BINS = 16, 1024
 
 
-def run() -> dict[str, Any]:
-    """Measure, and print a table."""
+def run(full: bool = False) -> dict[str, Any]:
+    """Measure, and print a table; sizes are always the yeast run's."""
     config = load_config(ROOT / "config/yeast/config.yaml")
     variants = read_variants(ROOT / "config/ablation.yaml", config)
     jobs = {name: _jobs(variant) for name, variant in variants.items()}

@@ -30,7 +30,7 @@ def mapped(path):
 def track(path):
     rng = np.random.default_rng(1)
     sizes = {"chr1": 10_000, "chr2": 10 * ROOM}
-    write_bigwig(path, sizes, ((chrom, rng.random(size // 10)) for chrom, size in sizes.items()), 10, digits=6)
+    write_bigwig(path, sizes, ((chrom, rng.random(size // 10)) for chrom, size in sizes.items()), 10)
 
 
 def weights(path):

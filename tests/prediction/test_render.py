@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tfbind.core.errors import InputError
-from tfbind.genome.bigwig import round_digits
+from tfbind.genome.bigwig import round_fixed
 from tfbind.genome.intervals import read_intervals
 from tfbind.prediction import render
 
@@ -52,8 +52,8 @@ def test_track_is_what_the_model_predicts_rounded(rendered, predicted):
             values = expected[chrom][:, column]
             assert 0 < usable.sum() < len(usable)
             np.testing.assert_array_equal(shown[~usable], 0)
-            wanted = np.where(values[usable] >= 1e-4, round_digits(values[usable], 3), 0)
-            np.testing.assert_allclose(shown[usable], wanted, rtol=1e-6)
+            np.testing.assert_array_equal(shown[usable], round_fixed(values[usable], 15))
+            np.testing.assert_allclose(shown[usable], values[usable], rtol=0, atol=2.0**-16)
 
 
 def test_tracks_do_not_depend_on_what_is_rendered_beside_them(rendered, tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_tracks_do_not_depend_on_what_is_rendered_beside_them(rendered, tmp_path
         for other in (some, grouped):
             if (other / f"{factor}.bw").exists():
                 again = np.concatenate(list(bins(other / f"{factor}.bw", opened.reference.sizes).values()))
-                np.testing.assert_allclose(again, whole, rtol=0.011, atol=1.1e-4)
+                np.testing.assert_allclose(again, whole, rtol=1e-5, atol=1.1 * 2.0**-15)
                 assert (again == whole).mean() > 0.95
     assert (some / "SIMA.bw").exists() and not (some / "SIM01.bw").exists()
 

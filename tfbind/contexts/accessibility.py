@@ -35,6 +35,7 @@ from tfbind.genome.bigwig import (
     bigwig_intervals,
     open_bigwig,
     read_chromosome_bins,
+    round_relative,
     write_bigwig,
 )
 from tfbind.genome.intervals import (
@@ -54,6 +55,8 @@ ENDINGS = {
     BEDGRAPH: (".bedgraph", ".bdg"),
     BIGWIG: (".bw", ".bigwig"),
 }
+# Of the values in the bigWig, after the leading one: three decimal digits.
+BITS = 10
 
 
 def build_accessibility(
@@ -109,7 +112,8 @@ def build_accessibility(
     if scale <= 0:
         problem = "the signal is 0 all over the genome (N and the mitochondrion aside)"
         raise InputError(problem, file=source, mend="give a file with signal on the reference's chromosomes")
-    write_bigwig(output, reference.sizes, ((chrom, bins[chrom] / scale) for chrom in reference.sizes), resolution)
+    scaled = ((chrom, round_relative(bins[chrom] / scale, BITS)) for chrom in reference.sizes)
+    write_bigwig(output, reference.sizes, scaled, resolution)
     return summary | found | {"scale": scale}
 
 

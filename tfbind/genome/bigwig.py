@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_path, full_disk
+from tfbind.core.files import atomic_path
+from tfbind.genome.bigwig_writer import write_values
 from tfbind.genome.intervals import bin_count, mean_per_bin
 from tfbind.genome.names import ALIASES_MEND, ChromosomeNames, listed
 
 MAGIC = (bytes.fromhex("26fc8f88"), bytes.fromhex("888ffc26"))
-ENTRIES_AT_ONCE = 1 << 18
 # pyBigWig hands intervals over as Python objects: spans of this many bp bound how many there are at a time.
 SPAN = 1 << 22
-SMALLEST, LARGEST = 1e-30, 1e38
-# Of an entry and its share of the summaries at lower resolution, uncompressed; and of header and indices.
-BYTES_AN_ENTRY, ROOM = 24, 1 << 16
+LARGEST_VALUE, LARGEST_SIZE = 1e38, (1 << 32) - 1
+
+
+@dataclass(frozen=True)
+class Track:
+    """A bigWig to write; the fields are what `write_bigwig` takes."""
+
+    path: Path
+    sizes: Mapping[str, int]
+    values: Iterable[tuple[str, np.ndarray]]
+    bin: int
 
 
 def write_bigwig(
-    path: str | Path,
-    sizes: Mapping[str, int],
-    values: Iterable[tuple[str, np.ndarray]],
-    bin: int,
-    *,
-    digits: int = 3,
+    path: str | Path, sizes: Mapping[str, int], values: Iterable[tuple[str, np.ndarray]], bin: int
 ) -> None:
-    """Write one value a bin; the same values give the same bytes.
+    """Write one value a bin, each as the float32 nearest to it; the same values give the same bytes.
+
+    Rounded values make small files: see `round_fixed` and `round_relative`. Every base of a chromosome that is
+    given has a value, 0 included; one that is not given has none.
 
     Parameters
     ----------
@@ -41,37 +48,91 @@ def write_bigwig(
     sizes
         All chromosomes, bp: the header, in this order.
     values
-        (chromosome, float (ceil(size / bin),)) in the order of `sizes`; may be a generator. The last bin ends
-        with the chromosome. Neighbours of equal value become one entry.
-    digits
-        Values are rounded to so many significant digits.
+        (chromosome, numbers (ceil(size / bin),)) in the order of `sizes`; may be a generator, of which one
+        chromosome is held at a time. The last bin ends with the chromosome.
 
     Raises
     ------
     InputError
-        A value is NaN or infinite.
+        A value is NaN, infinite or too large. Each chromosome is looked at before a byte of it is written, and
+        where one is refused, there is no file.
     OSError
         The disk has no room for it.
     ValueError
-        An array of the wrong length, an unknown chromosome, or chromosomes out of order.
+        An array of the wrong length, an unknown chromosome, chromosomes out of order or twice, one of 2^32 bp or
+        more.
     """
-    import pyBigWig
+    path = Path(path)
+    if too_long := [chrom for chrom, size in sizes.items() if not 0 < size <= LARGEST_SIZE]:
+        raise ValueError(f"a bigWig cannot hold chromosome '{too_long[0]}' of {sizes[too_long[0]]} bp")
+    with atomic_path(path) as temporary, temporary.open("wb") as raw:
+        write_values(raw, sizes, _checked(path, sizes, values, bin), bin)
 
+
+def write_bigwigs(tracks: Iterable[Track], workers: int) -> None:
+    """Write many bigWigs, `workers` at a time; each appears when it is whole.
+
+    Threads do it: compression, which takes the time, lets others run. From a generator, no more tracks are taken
+    than are being written.
+
+    Raises
+    ------
+    InputError, OSError, ValueError
+        As `write_bigwig`, of the first track that fails. Those not begun are then not written.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        running: set[Future[None]] = set()
+        try:
+            for track in tracks:
+                if len(running) == workers:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for each in done:
+                        each.result()
+                running.add(pool.submit(write_bigwig, track.path, track.sizes, track.values, track.bin))
+            for each in as_completed(running):
+                each.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _checked(
+    path: Path, sizes: Mapping[str, int], values: Iterable[tuple[str, np.ndarray]], bin: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The values as float32, once they are known to fit."""
     order = {chrom: index for index, chrom in enumerate(sizes)}
     last = -1
-    with atomic_path(path) as temporary:
-        handle = pyBigWig.open(str(temporary), "w")
-        try:
-            handle.addHeader([(chrom, int(size)) for chrom, size in sizes.items()])
-            for chrom, array in values:
-                if order.get(chrom, -1) <= last:
-                    raise ValueError(f"chromosome '{chrom}' is unknown or out of the order of {list(sizes)}")
-                last = order[chrom]
-                _write_chromosome(handle, Path(path), chrom, sizes[chrom], array, bin, digits)
-        finally:
-            handle.close()
-        if not _is_whole(temporary):
-            raise full_disk(path)
+    for chrom, given in values:
+        if order.get(chrom, -1) <= last:
+            raise ValueError(f"chromosome '{chrom}' is unknown or out of the order of {list(sizes)}")
+        last = order[chrom]
+        array = np.asarray(given)
+        if array.shape != (bin_count(sizes[chrom], bin),):
+            count = bin_count(sizes[chrom], bin)
+            raise ValueError(f"{chrom} of {sizes[chrom]} bp has {count} bins of {bin} bp, not {array.shape}")
+        if len(wrong := np.flatnonzero(~(np.abs(array) <= LARGEST_VALUE))):
+            at = int(wrong[0])
+            problem = f"value {array[at]} at {chrom}:{at * bin} is not a finite number that a bigWig can hold"
+            raise InputError(problem, file=path, mend="find out what made it: a track holds finite values only")
+        yield chrom, array.astype(np.float32)
+
+
+def round_fixed(values: np.ndarray, bits: int) -> np.ndarray:
+    """Round to multiples of 2^-bits: float32 of the same shape, exactly such a multiple below 2^(24 - bits)."""
+    scale = np.float32(2**bits)
+    return np.rint(np.asarray(values, dtype=np.float32) * scale) / scale
+
+
+def round_relative(values: np.ndarray, bits: int) -> np.ndarray:
+    """Round to so many bits after the leading one, 1 to 22: float32 of the same shape.
+
+    A value is off by 2^-(bits + 1) of itself at most; halves go to the even neighbour. What is not finite stays.
+    """
+    values = np.asarray(values, dtype=np.float32)
+    cleared = 23 - bits
+    number = values.view(np.uint32)
+    half = np.uint32((1 << (cleared - 1)) - 1) + ((number >> np.uint32(cleared)) & np.uint32(1))
+    rounded = (number + half) & np.uint32(0xFFFFFFFF << cleared & 0xFFFFFFFF)
+    return np.where(np.isfinite(values), rounded.view(np.float32), values)
 
 
 def _is_whole(path: Path) -> bool:
@@ -80,45 +141,6 @@ def _is_whole(path: Path) -> bool:
         magic = raw.read(4)
         raw.seek(max(0, path.stat().st_size - 4))
         return magic in MAGIC and raw.read(4) == magic
-
-
-def _require_room(path: Path, entries: int) -> None:
-    """On a full disk, pyBigWig crashes the process: see that there is room before."""
-    if shutil.disk_usage(path.parent).free < entries * BYTES_AN_ENTRY + ROOM:
-        raise full_disk(path)
-
-
-def round_digits(values: np.ndarray, digits: int) -> np.ndarray:
-    """Round finite values to significant digits: float64 of the same shape; below 1e-30 it is 0."""
-    values = np.asarray(values, dtype=np.float64)
-    size = np.abs(values)
-    kept = size >= SMALLEST
-    exponent = np.floor(np.log10(size, where=kept, out=np.zeros_like(values)))
-    scale = 10.0 ** (digits - 1 - exponent)
-    return np.where(kept, np.round(values * scale) / scale, 0.0)
-
-
-def _write_chromosome(
-    handle: Any, path: Path, chrom: str, size: int, array: np.ndarray, bin: int, digits: int
-) -> None:
-    array = np.asarray(array)
-    if array.shape != (bin_count(size, bin),):
-        problem = f"{chrom} of {size} bp has {bin_count(size, bin)} bins of {bin} bp, not {array.shape}"
-        raise ValueError(problem)
-    if len(wrong := np.flatnonzero(~(np.abs(array) <= LARGEST))):
-        at = int(wrong[0])
-        problem = f"value {array[at]} at {chrom}:{at * bin} is not a finite number that a bigWig can hold"
-        raise InputError(problem, file=path, mend="find out what made it: a track holds finite values only")
-    rounded = round_digits(array, digits).astype(np.float32)
-    first = np.concatenate([[0], np.flatnonzero(rounded[1:] != rounded[:-1]) + 1]).astype(np.int64)
-    start = first * bin
-    end = np.append(start[1:], size)
-    value = rounded[first].astype(np.float64)
-    _require_room(path, len(first))
-    for low in range(0, len(first), ENTRIES_AT_ONCE):
-        part = slice(low, low + ENTRIES_AT_ONCE)
-        names = [chrom] * len(start[part])
-        handle.addEntries(names, start[part], ends=end[part], values=value[part])
 
 
 @contextmanager

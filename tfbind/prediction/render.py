@@ -14,7 +14,7 @@ from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir, sha256_json, write_json
 from tfbind.core.progress import Progress
 from tfbind.factors.factorset import FactorSet
-from tfbind.genome.bigwig import round_digits, write_bigwig
+from tfbind.genome.bigwig import round_fixed, write_bigwig
 from tfbind.genome.reference import Reference
 from tfbind.model.batching import factor_batch
 from tfbind.model.checkpoint import Checkpoint
@@ -26,10 +26,8 @@ from tfbind.prediction.peaks import write_peaks
 
 # Tracks kept in memory at once, whatever the number of factors.
 FACTORS_AT_ONCE = 64
-# Significant digits of a probability in a bigWig.
-DIGITS = 3
-# Probabilities below this are written as 0: a genome's empty stretches then take no room.
-FLOOR = 1e-4
+# Probabilities in a bigWig are multiples of 2^-BITS: coarser ones rank bins otherwise, finer ones take more room.
+BITS = 15
 
 
 def predict_tracks(
@@ -128,7 +126,7 @@ def _write_track(
     context: dict[str, Any],
 ) -> None:
     bin = checkpoint.model.bin
-    write_bigwig(folder / f"{factor}.bw", reference.sizes, values.items(), bin, digits=DIGITS)
+    write_bigwig(folder / f"{factor}.bw", reference.sizes, values.items(), bin)
     about = checkpoint.about
     own = f"{factor}.{cell_type}"
     source = own if own in about["thresholds"] else "pooled"
@@ -148,8 +146,8 @@ def _write_track(
             "genome": reference.checksum,
             "genome_embedding": sha256_json(embedding.about),
             "bin": bin,
-            "value": f"probability of binding per bin, rounded to {DIGITS} digits; 0 below {FLOOR:g} and in bins "
-            "that are mostly N or blacklisted",
+            "value": f"probability of binding per bin, rounded to multiples of 1/{2**BITS}; 0 in bins that are "
+            "mostly N or blacklisted",
             "trained_on_factor": factor in manifest["factors"],
             "trained_on_cell_type": cell_type in manifest["cell_types"],
             "peaks": {"count": count, "threshold": threshold, "fdr": about["fdr"], "threshold_from": source},
@@ -158,14 +156,13 @@ def _write_track(
 
 
 def _presentable(probabilities: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Rounded as in the bigWig, so that peaks and tracks agree; 0 where tiny or where there is no genome."""
-    shown = np.where((probabilities >= FLOOR) & usable[:, None], probabilities, 0).astype(np.float32)
-    return round_digits(shown, DIGITS).astype(np.float32)
+    """Rounded as in the bigWig, so that peaks and tracks agree; 0 where there is no genome."""
+    return np.where(usable[:, None], round_fixed(probabilities, BITS), np.float32(0))
 
 
 def _presentable_threshold(threshold: float | None) -> float | None:
-    """Rounded as the track is: a bin at or above the threshold is so after rounding, too."""
-    return None if threshold is None else max(float(round_digits(np.array(threshold), DIGITS)), FLOOR)
+    """Rounded as the track is: a bin at or above the threshold is so after rounding, too; never 0."""
+    return None if threshold is None else max(float(round_fixed(np.array(threshold), BITS)), 2.0**-BITS)
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
