@@ -60,7 +60,7 @@ def test_tracks_do_not_depend_on_what_is_rendered_beside_them(rendered, tmp_path
     """Up to one unit of the last digit: how sums are rounded depends on how many are made at once."""
     opened, folder = rendered
     some = opened.render(tmp_path / "some", ["SIMA", "SIM02"])
-    monkeypatch.setattr(render, "FACTORS_AT_ONCE", 2)
+    monkeypatch.setattr(render, "TRACKS_AT_ONCE", 2)
     grouped = opened.render(tmp_path / "grouped")
     for factor in FACTORS:
         whole = np.concatenate(list(bins(folder / f"{factor}.bw", opened.reference.sizes).values()))

@@ -93,7 +93,10 @@ class Renderer:
                 continue
             rows = slice(first, first + group.count)
             blocks = group.laid_out(
-                [_motif_rows(scan, found, rows) for scan, found in zip((self.known, self.read), sites, strict=True)]
+                [
+                    _motif_rows(scan, found, rows)
+                    for scan, found in zip((self.known, self.read), sites, strict=True)
+                ]
             )
             for block, features_of_block in enumerate(blocks):
                 bins = slice(block * BLOCK, (block + 1) * BLOCK)

@@ -169,7 +169,9 @@ def _tables(motifs: Tensor, places: Tensor, safe: bool) -> _Tables:
     # (words * WORD columns, LETTERS, count), 0 for N, off the motif, and for what fills up the lanes
     columns = motifs.new_zeros(len(words) * WORD, LETTERS, count)
     start = first - words[0]
-    columns[start : start + last - first + 1, :4, : len(places)] = chosen[:, used[0] : used[-1] + 1].permute(1, 2, 0)
+    columns[start : start + last - first + 1, :4, : len(places)] = chosen[:, used[0] : used[-1] + 1].permute(
+        1, 2, 0
+    )
     columns = columns.unflatten(0, (len(words), WORD))
     grid = columns[:, 0, :, None, None, None]
     grid = grid + columns[:, 1, None, :, None, None]
