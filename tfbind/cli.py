@@ -474,7 +474,7 @@ def assemble(
 @click.option(
     "--accessibility",
     type=FILE,
-    help="Its accessibility bigWig; left out if it has none. Of several cell types, the folder of them, CELL_TYPE.bw.",
+    help="Its accessibility bigWig; left out if it has none. Of several cell types: the folder of CELL_TYPE.bw.",
 )
 @click.option(
     "--batch",
@@ -507,8 +507,8 @@ def render(
 ) -> None:
     """Make the tracks of a cell type: FACTOR.bw, FACTOR.narrowPeak and FACTOR.json for every factor.
 
-    Many factors can be rendered in batches, side by side; `tfbind gather` lays them together. With --region, a part
-    of the genome is rendered, in seconds.
+    Many factors can be rendered in batches, side by side; `tfbind gather` lays them together. With --region, only
+    a part of the genome is rendered, in seconds.
     """
     from tfbind.model.data import open_genome_data
     from tfbind.model.inference import bins_around

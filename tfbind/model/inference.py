@@ -194,7 +194,7 @@ def bins_around(model: BindingModel) -> int:
 
 
 def _in_threads(function: Callable[[int], None], items: Iterable[int]) -> None:
-    """Call a function with each item, in as many threads as PyTorch has, each of which runs operations by itself."""
+    """Call a function with each item, in as many threads as PyTorch has; each runs its operations by itself."""
     threads = torch.get_num_threads()
     if threads == 1:
         for item in items:

@@ -2,12 +2,12 @@
 
 `Head.decode` says what a model means; this computes the same, to rounding (1e-5), in another order:
 
-- Work goes by pieces of `PIECE` bins, blocks of `BLOCK` of them, and groups of `GROUP` factors, so that what is in
-  hand stays in the cache. A bin is always computed in the same place of the same piece, and a factor as if alone,
+- Work goes by pieces of `PIECE` bins, blocks of `BLOCK` of them, and groups of `GROUP` factors, so that what is
+  in hand stays in the cache. A bin is always computed in the same place of the same piece, and a factor as if alone,
   so a value depends neither on the stretch that is asked for nor on the other factors.
-- What is of the DNA alone (normalised tokens, and their part of U) is computed once a bin, for all; motif match and
-  interaction once a factor, for all cell types; accessibility once a cell type, for all factors.
-- U's last layer is linear, and so is its product with V: (V W) h in place of V (W h). W is never applied to a bin.
+- What is of the DNA alone (normalised tokens, and their part of U) is computed once a bin, for all; motif match
+  and interaction once a factor, for all cell types; accessibility once a cell type, for all factors.
+- U's last layer is linear, and so is its product with V: (V W) h in place of V (W h). W meets no bin.
 - Between tokens of length 1 exponents are bounded: no maximum is taken off before `exp`.
 - Bins are the last axis: what differs by factor or feature is a loop over long rows.
 """
@@ -212,7 +212,7 @@ class _Group:
         self.tau = filip.temperature.expand(filip.heads).reshape(-1, 1, 1)
         if self.softly:
             tokens = tokens / self.tau.reshape(-1, 1)
-        self.bounded = filip.is_cosine and float(self.tau.min()) * BOUND > 1
+        self.bounded = filip.is_cosine and self.tau.min().item() * BOUND > 1
         filled = F.pad(tokens, (0, 0) * 3 + (0, self.size - self.count))
         self.tokens = filled.permute(2, 1, 0, 3).flatten(1, 2).contiguous()
         real = F.pad(mask, (0, 0, 0, self.size - self.count), value=True).T

@@ -1,7 +1,7 @@
 """Scanning motifs as `scan_motifs` does, by tables of words of DNA: the way that rendering takes.
 
-A motif's score at a site is a sum over words of `WORD` bases, each looked up in a table. Words are counted from the
-site's middle base, to either side, so that a motif's sums are rounded alike whatever motifs are scanned beside it.
+A motif's score at a site is a sum over words of `WORD` bases, each looked up in a table. Words are counted from
+the site's middle base, to either side: a motif's sums are rounded alike whatever motifs are scanned beside it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ WORD, LETTERS = 4, 5
 N = 4
 # Motifs scanned at once, and positions: what is in hand stays in the cache.
 MOTIFS, POSITIONS = 32, 3072
-# Motifs of a table, and bins at once, are filled up to a multiple of it. Sums over sites are then of a multiple of
-# 64 columns, which PyTorch takes in one order, however many there are.
+# Motifs of a table, and bins at once, are filled up to a multiple of it. Sums over sites are then of a multiple
+# of 64 columns, which PyTorch takes in one order, however many there are.
 LANES = 8
-# Scores whose exponential neither overflows nor vanishes, whichever of them is the best.
+# Scores whose exponential neither overflows nor vanishes, whichever is best.
 SAFE = 80.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from tfbind.factors.factorset import FactorSet
 from tfbind.genome.bigwig import Track, round_fixed, write_bigwigs
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
+from tfbind.model.allocation import keep_freed_memory
 from tfbind.model.batching import factor_batch
 from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import Checkpoint
@@ -145,7 +146,8 @@ def render_cell_types(
                 np.uint16,
                 (len(group) * len(cell_types), sum(span.count for span in spans)),
             )
-            fill_tracks(values, checkpoint, embedding, reference, data, factor_batch(factor_set, group), spans)
+            code = _encoded(checkpoint.model, factor_batch(factor_set, group))
+            fill_numbers(values, checkpoint.model, code, embedding.tokens, reference, data, spans)
             tracks = [
                 _Track(factor, cell_type, folder, row, spans)
                 for (factor, (cell_type, folder)), row in zip(
@@ -160,24 +162,32 @@ def render_cell_types(
             (Path(scratch) / f"{low}.npy").unlink()
 
 
-def fill_tracks(
-    values: np.ndarray,
-    checkpoint: Checkpoint,
-    embedding: GenomeEmbedding,
+def fill_numbers(
+    numbers: np.ndarray,
+    model: BindingModel,
+    factors: FactorCode,
+    tokens: Mapping[str, np.ndarray],
     reference: Reference,
     data: GenomeData,
-    factors: FactorBatch,
     spans: Sequence[Region],
 ) -> None:
-    """Probabilities as multiples of 2^-BITS, uint16 (factors * cell types, bins of all spans)."""
-    model = checkpoint.model
-    predictor = Predictor(model, _encoded(model, factors), data)
-    pairs = torch.cartesian_prod(torch.arange(len(factors)), torch.arange(len(data.has_track)))
+    """Predict the tracks of factors in all cell types of `data`.
+
+    Parameters
+    ----------
+    numbers
+        Takes the probabilities as multiples of 2^-BITS: uint16 (factors * cell types, bins of all spans).
+    tokens
+        DNA tokens (bins, rank) of each chromosome, maybe memory-mapped.
+    """
+    keep_freed_memory()
+    predictor = Predictor(model, factors, data)
+    pairs = torch.cartesian_prod(torch.arange(len(factors.mask)), torch.arange(len(data.has_track)))
     done = 0
     for span in spans:
         usable = torch.as_tensor(reference.usable_bins(span.chrom, model.bin))
-        keep = partial(_keep, values[:, done : done + span.count], span, usable)
-        predictor.each(keep, span.chrom, embedding.tokens[span.chrom], span.first, span.count, pairs)
+        keep = partial(_keep, numbers[:, done : done + span.count], span, usable)
+        predictor.each(keep, span.chrom, tokens[span.chrom], span.first, span.count, pairs)
         done += span.count
 
 
