@@ -265,7 +265,7 @@ def _shares(pairs: dict[str, Any]) -> dict[str, dict[str, float]]:
         chosen = torch.cartesian_prod(torch.arange(factors), torch.arange(cells))
         with FlopCounterMode(display=False) as counter:
             _render(renderer, inputs, chosen)
-        _, seconds = _best(lambda: _render(renderer, inputs, chosen), 10)
+        _, seconds = _best(lambda: _render(renderer, inputs, chosen), 3 * ROUNDS)
         strands, multiplications = 2, 2
         scan = factors * strands * multiplications * 4 * (COLUMNS + model.settings.motif_width) * PIECE * BIN
         return counter.get_total_flops() + scan, seconds

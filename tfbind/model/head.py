@@ -16,10 +16,11 @@ stands for the factor, by u(c); and the product, as a gate of U's dimensions, by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tfbind.config import ModelSettings
@@ -64,6 +65,22 @@ class FactorCode:
     def select(self, indices: Tensor) -> FactorCode:
         """Some of the factors."""
         return FactorCode(*(value[indices] for value in vars(self).values()))
+
+
+def joined_codes(codes: Sequence[FactorCode]) -> FactorCode:
+    """Factors that were encoded apart, together; tokens are filled up where every residue is one."""
+    most = max(code.mask.shape[1] for code in codes)
+    filled = [
+        replace(
+            code,
+            pooled=F.pad(code.pooled, (0, 0, 0, most - code.mask.shape[1])),
+            mask=F.pad(code.mask, (0, most - code.mask.shape[1])),
+        )
+        for code in codes
+    ]
+    return FactorCode(
+        *(torch.cat(values) for values in zip(*(vars(code).values() for code in filled), strict=True))
+    )
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 `Head.decode` says what a model means; this computes the same, to rounding (1e-5), in another order:
 
 - Work goes by pieces of `PIECE` bins, blocks of `BLOCK` of them, and groups of `GROUP` factors, so that what is
-  in hand stays in the cache. A bin is always computed in the same place of the same piece, and a factor as if alone,
-  so a value depends neither on the stretch that is asked for nor on the other factors.
+  in hand stays in the cache. A bin is always computed in the same place of the same piece, and a factor as if
+  alone: a value depends neither on the stretch that is asked for nor on the other factors.
 - What is of the DNA alone (normalised tokens, and their part of U) is computed once a bin, for all; motif match
   and interaction once a factor, for all cell types; accessibility once a cell type, for all factors.
 - U's last layer is linear, and so is its product with V: (V W) h in place of V (W h). W meets no bin.
@@ -197,37 +197,40 @@ class _Group:
     def __init__(self, head: Head, factors: FactorCode, contexts: _ContextLayers) -> None:
         self.count = len(factors.pooled)
         self.size = -(-self.count // LANES) * LANES
-        self.has_motif, self.has_protein = (
-            F.pad(flag, (0, self.size - self.count)).float() for flag in (factors.has_motif, factors.has_protein)
+        # Made of as many, always: how products are rounded depends on that.
+        factors = FactorCode(
+            *(
+                F.pad(value, (0, 0) * (value.ndim - 1) + (0, GROUP - self.count))
+                for value in vars(factors).values()
+            )
         )
-        self._tokens(head, factors)
-        self._summaries(head, factors, contexts)
+        rows = slice(self.size)
+        self.has_motif, self.has_protein = factors.has_motif[rows].float(), factors.has_protein[rows].float()
+        self._tokens(head, factors, rows)
+        self._summaries(head, factors, contexts, rows)
         self._pair(head)
 
-    def _tokens(self, head: Head, factors: FactorCode) -> None:
+    def _tokens(self, head: Head, factors: FactorCode, rows: slice) -> None:
         """Factor tokens as one matrix a head, in the order of token, factor."""
         filip = head.interaction
-        tokens, mask = filip.prepared(head.encoder.tokens(factors.pooled), factors.mask)
-        self.softly = filip.pooling == "log_mean_exp"
+        tokens, real = filip.prepared(head.encoder.tokens(factors.pooled), factors.mask)
         self.tau = filip.temperature.expand(filip.heads).reshape(-1, 1, 1)
-        if self.softly:
+        if filip.pooling == "log_mean_exp":
             tokens = tokens / self.tau.reshape(-1, 1)
         self.bounded = filip.is_cosine and self.tau.min().item() * BOUND > 1
-        filled = F.pad(tokens, (0, 0) * 3 + (0, self.size - self.count))
-        self.tokens = filled.permute(2, 1, 0, 3).flatten(1, 2).contiguous()
-        real = F.pad(mask, (0, 0, 0, self.size - self.count), value=True).T
-        self.real = None if real.all() else real
+        self.tokens = tokens[rows].permute(2, 1, 0, 3).flatten(1, 2).contiguous()
+        real = real[rows].T
+        self.real = None if real[:, : self.count].all() else real
         self.numbers = real.sum(0).float()[:, None]
 
-    def _summaries(self, head: Head, factors: FactorCode, contexts: _ContextLayers) -> None:
+    def _summaries(self, head: Head, factors: FactorCode, contexts: _ContextLayers, rows: slice) -> None:
         """V through U's last layer, a, and what scales a pair's features."""
         output = head.outputs.index(OUTPUT)
-        self.summary, scale, v = head.summarise(factors)
-        v = F.pad(v[:, output], (0, 0, 0, self.size - self.count)) * contexts.rank**-0.5
-        self.v = v @ contexts.to_v
-        bias = head.factor_bias(self.summary)[:, output] + head.pair_bias.bias[output]
-        self.bias = F.pad(bias, (0, self.size - self.count)) + v @ contexts.v_bias
-        self.scale = F.pad(scale, (0, 0, 0, self.size - self.count)).T[:, :, None].contiguous()
+        summary, scale, v = head.summarise(factors)
+        v = v[:, output] * contexts.rank**-0.5
+        bias = head.factor_bias(summary)[:, output] + head.pair_bias.bias[output] + v @ contexts.v_bias
+        self.v, self.bias, self.summary = (v @ contexts.to_v)[rows], bias[rows], summary
+        self.scale = scale[rows].T[:, :, None].contiguous()
         self.output, self.cell_bias = output, head.cell_bias
 
     def _pair(self, head: Head) -> None:
@@ -289,8 +292,8 @@ class _Group:
         """Logits in one cell type, (size, BLOCK)."""
         bias = self.bias
         if cell.whole is not None:
-            of_cell = self.cell_bias(self.summary, cell.whole.expand_as(self.summary))[:, self.output]
-            bias = bias + F.pad(of_cell, (0, self.size - self.count))
+            of_cell = self.cell_bias(self.summary, cell.whole.expand_as(self.summary))
+            bias = bias + of_cell[: self.size, self.output]
         bins = slice(block * BLOCK, (block + 1) * BLOCK)
         joined = torch.addmm(bias[:, None], self.v, cell.hidden[block].T)
         return joined.add_((met * cell.met[:, None, bins]).sum(0)).add_(cell.bias[bins])

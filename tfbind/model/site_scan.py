@@ -62,7 +62,8 @@ class SiteScan:
         if motifs.shape[1] % 2 == 0:
             motifs = F.pad(motifs, (0, 0, 0, 1))
         self.count, self.present = len(motifs), present
-        self.mean, self.deviation = score_moments(motifs)
+        # In 64 bits, so that it does not matter to the last one how wide the other motifs are.
+        self.mean, self.deviation = (moment.float() for moment in score_moments(motifs.double()))
         lowest, highest = motifs.amin(2).sum(1), motifs.amax(2).sum(1)
         safe = (lowest > -SAFE) & (highest < SAFE)
         # A motif's company must not change how it is computed: those that need care are scanned by themselves.

@@ -29,7 +29,7 @@ from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import GenomeData
 from tfbind.model.factors import FactorBatch
-from tfbind.model.head import FactorCode
+from tfbind.model.head import FactorCode, joined_codes
 from tfbind.model.inference import Predictor
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.peaks import write_peaks
@@ -208,9 +208,11 @@ def _require_finite(logits: Tensor, chrom: str) -> None:
 
 
 def _encoded(model: BindingModel, factors: FactorBatch) -> FactorCode:
+    """Factors after their towers, each by itself: so its track does not depend on the others."""
     device = next(model.parameters()).device
     with torch.inference_mode():
-        return model.head.encode_factors(factors.to(device))
+        one_by_one = (factors.select(torch.tensor([row])).to(device) for row in range(len(factors)))
+        return joined_codes([model.head.encode_factors(each) for each in one_by_one])
 
 
 @dataclass(frozen=True)
