@@ -6,6 +6,8 @@ import torch
 
 from tfbind.core.metrics import average_precision, threshold_at_fdr
 from tfbind.model.data import BOUND, LEFT_OUT
+from tfbind.model.enformer import EnformerTrunk
+from tfbind.model.trunk_interface import Trunk
 from tfbind.training.validation import LEAST_FOR_THRESHOLD, Validator
 
 FDR = 0.1
@@ -57,8 +59,9 @@ def test_predicts_as_the_model_does_where_windows_do_not_matter(trainer, toy):
     np.testing.assert_allclose(logits[first : first + 8], found[0, 16:24], atol=5e-3)
 
 
-def test_runs_the_trunk_once_a_window(trainer):
+def test_runs_the_trunk_once_a_window(trainer, monkeypatch):
     seen = []
+    monkeypatch.setattr(EnformerTrunk, "for_inference", Trunk.for_inference)
     trainer.model.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     trainer.validator.predict(trainer.model, trainer.factors, trainer.pairs)
     assert sum(seen) == sum(stretch.windows for stretch in trainer.validator.stretches) == 50
