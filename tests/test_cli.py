@@ -331,6 +331,29 @@ def test_tracks_in_batches_are_gathered_to_what_one_render_makes(tiny_run, tmp_p
     assert not made.exists()
 
 
+def test_some_factors_of_a_region_in_several_cell_types(tiny_run, tmp_path):
+    arguments = tiny_run.arguments(
+        "render", output=tmp_path / "out", accessibility=tiny_run.results / "accessibility"
+    )
+    more = ["--cell-type", "CT3", "--factor", "SIMA", "--factor", "SIM02", "--region", "1:1-2,000"]
+    result = tiny_run.tfbind(*arguments, *more)
+    assert result.exit_code == 0, result.output
+    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.bw"))
+    assert made == ["CT1/SIM02.bw", "CT1/SIMA.bw", "CT3/SIM02.bw", "CT3/SIMA.bw"]
+    about = json.loads((tmp_path / "out/CT3/SIMA.json").read_text())
+    assert about["region"] == "chr1:1-2048" and about["context"]["accessibility"] is None
+
+
+def test_what_cannot_be_rendered_is_told(tiny_run, tmp_path):
+    arguments = tiny_run.arguments("render", output=tmp_path / "out")
+    refused(tiny_run.tfbind(*arguments, "--region", "chr1:5"), "key '--region': 'chr1:5' is no region")
+    refused(tiny_run.tfbind(*arguments, "--factor", "SIMX"), "factors.tsv: there is no factor 'SIMX'", "SIM01")
+    refused(tiny_run.tfbind(*arguments, "--cell-type", "CT2"), "CT1.bw: is no folder", "CELL_TYPE.bw")
+    result = tiny_run.tfbind(*arguments, "--factor", "SIM01", "--batch", "0")
+    assert result.exit_code == 2 and "give --factor or --batch, not both" in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_batch_beyond_the_last_is_told(tiny_run, tmp_path):
     result = overlaid(tiny_run, tmp_path, "render", IN_BATCHES, batch=3)
     refused(result, "key 'prediction.factors_per_job': there is no batch 3", "3 batches", "0 to 2")

@@ -459,24 +459,39 @@ def assemble(
 
 @main.command()
 @config_option
-@click.option("--cell-type", required=True, help="A cell type of the table.")
+@click.option(
+    "--cell-type",
+    "cell_types",
+    multiple=True,
+    required=True,
+    help="A cell type of the table. Given several times, many are rendered together.",
+)
 @reference_option
 @factors_option
 @contexts_option
 @model_option
 @embedding_option
-@click.option("--accessibility", type=FILE, help="Its accessibility bigWig; left out if it has none.")
+@click.option(
+    "--accessibility",
+    type=FILE,
+    help="Its accessibility bigWig; left out if it has none. Of several cell types: the folder of CELL_TYPE.bw.",
+)
 @click.option(
     "--batch",
     type=click.IntRange(min=0),
     help="Which of the batches of prediction.factors_per_job factors, from 0; all factors if not given.",
 )
-@output_option("Folder of the tracks to make.")
+@click.option("--factor", "wanted", multiple=True, help="A factor to render, in place of all; may be repeated.")
+@click.option(
+    "--region",
+    help="Where to render, such as chr7:1-2000000 (first and last base); all of the genome if not given.",
+)
+@output_option("Folder of the tracks to make; of several cell types, of a folder for each.")
 @threads_option
 @gpus_option
 def render(
     configs: tuple[Path, ...],
-    cell_type: str,
+    cell_types: tuple[str, ...],
     reference: Path,
     factors: Path,
     contexts: Path | None,
@@ -484,38 +499,56 @@ def render(
     embedding: Path,
     accessibility: Path | None,
     batch: int | None,
+    wanted: tuple[str, ...],
+    region: str | None,
     output: Path,
     threads: int | None,
     gpus: int,
 ) -> None:
     """Make the tracks of a cell type: FACTOR.bw, FACTOR.narrowPeak and FACTOR.json for every factor.
 
-    Many factors can be rendered in batches, side by side; `tfbind gather` lays them together.
+    Many factors can be rendered in batches, side by side; `tfbind gather` lays them together. With --region, only
+    a part of the genome is rendered, in seconds.
     """
     from tfbind.model.data import open_genome_data
+    from tfbind.model.inference import bins_around
     from tfbind.prediction.embed import GenomeEmbedding
-    from tfbind.prediction.render import render_cell_type
+    from tfbind.prediction.region import parse_region
+    from tfbind.prediction.render import CellTypeTracks, render_cell_types
 
+    if batch is not None and wanted:
+        raise click.UsageError("give --factor or --batch, not both")
     _use_threads(threads)
     config, dataset = _read(configs)
-    names = _factors_of(batch, config, dataset)
-    row = _cell_type(dataset, cell_type, config)
-    _require_same_track(row, accessibility, config)
+    names = _some_factors(wanted, config, dataset) if wanted else _factors_of(batch, config, dataset)
+    rows = [_cell_type(dataset, name, config) for name in dict.fromkeys(cell_types)]
+    tracks = _tracks_of(rows, accessibility, config)
     genome, checkpoint = _open(reference, model, config)
-    context_set = _models_context_set(contexts, [row], checkpoint)
+    where = None if region is None else parse_region(region, genome, config.windows.bin)
+    only = None
+    if where is not None:
+        around = bins_around(checkpoint.model)
+        only = {where.chrom: range(where.first - around, where.first + where.count + around)}
+    context_set = _models_context_set(contexts, rows, checkpoint)
     learnt = checkpoint.about["contexts"]["learnt"]
-    data = open_genome_data(genome, [accessibility], bin=config.windows.bin)
+    data = open_genome_data(genome, tracks, bin=config.windows.bin, only=only)
     with _on_device(checkpoint, config, gpus):
-        render_cell_type(
+        render_cell_types(
             checkpoint,
             GenomeEmbedding.open(embedding, checkpoint, genome),
             genome,
-            data.knowing([cell_type], context_set, learnt),
+            data.knowing([row.cell_type for row in rows], context_set, learnt),
             _factor_set(factors, checkpoint),
             names,
-            cell_type,
-            output,
-            context=_context(row, accessibility, context_set, learnt),
+            [
+                CellTypeTracks(
+                    row.cell_type,
+                    output if len(rows) == 1 else output / row.cell_type,
+                    _context(row, track, context_set, learnt),
+                )
+                for row, track in zip(rows, tracks, strict=True)
+            ],
+            region=where,
         )
 
 
@@ -716,6 +749,35 @@ def _factors_of(batch: int | None, config: Config, dataset: DataSet) -> list[str
             mend=f"give one of 0 to {len(batches) - 1}, or set it to fewer factors a job",
         )
     return batches[batch]
+
+
+def _some_factors(wanted: tuple[str, ...], config: Config, dataset: DataSet) -> list[str]:
+    """Factors by name, in the order of the table."""
+    from tfbind.genome.names import listed
+
+    known = [row.factor for row in dataset.factors]
+    if unknown := [name for name in wanted if name not in known]:
+        raise InputError(
+            f"there is no factor '{unknown[0]}'",
+            file=config.tables.factors,
+            mend=f"give one of the table with --factor: {listed(known)}",
+        )
+    return [name for name in known if name in wanted]
+
+
+def _tracks_of(rows: list[CellTypeRow], accessibility: Path | None, config: Config) -> list[Path | None]:
+    """The accessibility of the cell types that are rendered: a bigWig, or bigWigs by name in a folder."""
+    if accessibility is not None and accessibility.is_dir():
+        return [_track(row, accessibility) for row in rows]
+    if len(rows) > 1 and accessibility is not None:
+        raise InputError(
+            "is no folder, and several cell types are to be rendered",
+            file=accessibility,
+            mend="give the folder that has CELL_TYPE.bw of each",
+        )
+    for row in rows:
+        _require_same_track(row, accessibility, config)
+    return [accessibility] * len(rows)
 
 
 def _track(row: CellTypeRow, folder: Path) -> Path | None:

@@ -801,8 +801,8 @@ class PredictionSettings(Section):
     factors_per_job: int = Field(
         256,
         ge=1,
-        description="Most factors that one job renders, in one cell type; more factors are more jobs. Multiples "
-        "of 64 give the same tracks, whatever the number; others may round the last digit differently.",
+        description="Most factors that one job renders, in one cell type; more factors are more jobs. On a CPU, "
+        "tracks are the same whatever the number; on a GPU the last digit may be rounded differently.",
     )
     fdr: float = Field(
         0.1, gt=0, lt=1, description="False discovery rate, on validation chromosomes, of the called peaks."

@@ -19,7 +19,7 @@ from tfbind.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tfbind.model.data import open_genome_data
 from tfbind.model.shape import ModelShape
 from tfbind.prediction.embed import GenomeEmbedding, assemble, embed_shard, shard_stretches
-from tfbind.prediction.render import render_cell_type
+from tfbind.prediction.render import CellTypeTracks, render_cell_types
 
 WINDOWS = WindowSettings(bin=64, length=2048, core=512)
 MODEL = {
@@ -112,16 +112,14 @@ class Opened:
         return replace(self, checkpoint=replace(self.checkpoint, about=about))
 
     def render(self, output: Path, names: Sequence[str] | None = None, cell_type: str = "CT1") -> Path:
-        render_cell_type(
+        render_cell_types(
             self.checkpoint,
             self.embedding,
             self.reference,
             self.data(cell_type),
             self.factor_set,
             names or self.factor_set.names,
-            cell_type,
-            output,
-            context={"description": "tiny"},
+            [CellTypeTracks(cell_type, output, {"description": "tiny"})],
         )
         return output
 

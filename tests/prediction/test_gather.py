@@ -200,7 +200,7 @@ def test_batches_of_the_groups_that_are_rendered_at_once_give_the_same_bytes(ren
     from tfbind.prediction import render
 
     opened, _ = rendered
-    monkeypatch.setattr(render, "FACTORS_AT_ONCE", 2)
+    monkeypatch.setattr(render, "TRACKS_AT_ONCE", 2)
     whole = opened.render(tmp_path / "whole")
     names = opened.factor_set.names
     made = [

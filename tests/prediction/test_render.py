@@ -14,7 +14,11 @@ import torch
 from tfbind.core.errors import InputError
 from tfbind.genome.bigwig import round_fixed
 from tfbind.genome.intervals import read_intervals
+from tfbind.model.data import open_genome_data
+from tfbind.model.inference import bins_around
 from tfbind.prediction import render
+from tfbind.prediction.region import Region
+from tfbind.prediction.render import CellTypeTracks
 
 FACTORS = ["SIM01", "SIM02", "SIM03", "SIMA", "SIMB"]
 
@@ -57,18 +61,15 @@ def test_track_is_what_the_model_predicts_rounded(rendered, predicted):
 
 
 def test_tracks_do_not_depend_on_what_is_rendered_beside_them(rendered, tmp_path, monkeypatch):
-    """Up to one unit of the last digit: how sums are rounded depends on how many are made at once."""
     opened, folder = rendered
     some = opened.render(tmp_path / "some", ["SIMA", "SIM02"])
-    monkeypatch.setattr(render, "FACTORS_AT_ONCE", 2)
+    monkeypatch.setattr(render, "TRACKS_AT_ONCE", 2)
     grouped = opened.render(tmp_path / "grouped")
-    for factor in FACTORS:
-        whole = np.concatenate(list(bins(folder / f"{factor}.bw", opened.reference.sizes).values()))
-        for other in (some, grouped):
-            if (other / f"{factor}.bw").exists():
-                again = np.concatenate(list(bins(other / f"{factor}.bw", opened.reference.sizes).values()))
-                np.testing.assert_allclose(again, whole, rtol=1e-5, atol=1.1 * 2.0**-15)
-                assert (again == whole).mean() > 0.95
+    whole = files(folder)
+    assert files(grouped) == whole
+    assert files(some) == {
+        name: content for name, content in whole.items() if name.split(".")[0] in ("SIMA", "SIM02")
+    }
     assert (some / "SIMA.bw").exists() and not (some / "SIM01.bw").exists()
 
 
@@ -198,3 +199,49 @@ def test_model_that_gives_nan_leaves_nothing(opened, tmp_path):
     with pytest.raises(InputError, match=r"not finite on chr1\n  mend: train"):
         broken.render(tmp_path / "CT1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_cell_types_rendered_together_are_as_each_by_itself(rendered, tmp_path):
+    opened, _ = rendered
+    names, alone = ["CT1", "CT2", "CT3"], {}
+    for name in names:
+        alone[name] = files(opened.render(tmp_path / "alone" / name, ["SIM02", "SIMB"], name))
+    together = [CellTypeTracks(name, tmp_path / "together" / name, {"description": "tiny"}) for name in names]
+    tracks = [opened.results / f"accessibility/{name}.bw" for name in names]
+    data = open_genome_data(opened.reference, [track if track.exists() else None for track in tracks], bin=64)
+    common = (opened.checkpoint, opened.embedding, opened.reference, data, opened.factor_set)
+    render.render_cell_types(*common, ["SIM02", "SIMB"], together)
+    assert {each.name: files(each.output) for each in together} == alone
+    assert alone["CT1"]["SIM02.bw"] != alone["CT2"]["SIM02.bw"]
+
+
+@pytest.mark.parametrize(("chrom", "first", "count"), [("chr2", 100, 57), ("chr1", 0, 3), ("last", -2, 2)])
+def test_region_is_a_part_of_the_whole(rendered, tmp_path, chrom, first, count):
+    opened, folder = rendered
+    sizes = opened.reference.sizes
+    chrom = list(sizes)[-1] if chrom == "last" else chrom
+    first = first % -(-sizes[chrom] // 64)
+    region, around = Region(chrom, first, count), bins_around(opened.checkpoint.model)
+    only = {chrom: range(first - around, first + count + around)}
+    track = opened.results / "accessibility/CT1.bw"
+    data = open_genome_data(opened.reference, [track], bin=64, only=only)
+    made = CellTypeTracks("CT1", tmp_path / "CT1", {"description": "tiny"})
+    common = (opened.checkpoint, opened.embedding, opened.reference, data, opened.factor_set)
+    render.render_cell_types(*common, FACTORS, [made], region=region)
+    start, end = first * 64, min((first + count) * 64, sizes[chrom])
+    for factor in FACTORS:
+        with pyBigWig.open(str(made.output / f"{factor}.bw")) as handle:
+            assert dict(handle.chroms()) == dict(sizes)
+            found = handle.values(chrom, start, end, numpy=True)
+            assert len(handle.intervals(chrom)) == count
+        with pyBigWig.open(str(folder / f"{factor}.bw")) as handle:
+            whole = handle.values(chrom, start, end, numpy=True)
+        np.testing.assert_allclose(found, whole, rtol=0, atol=1e-6)
+        about = json.loads((made.output / f"{factor}.json").read_text())
+        assert about["region"] == f"{chrom}:{start + 1}-{end}"
+        called = np.zeros(end - start, dtype=bool)
+        for row in (made.output / f"{factor}.narrowPeak").read_text().splitlines():
+            low, high = map(int, row.split("\t")[1:3])
+            assert row.startswith(f"{chrom}\t") and start <= low < high <= end
+            called[low - start : high - start] = True
+        np.testing.assert_array_equal(called, found >= np.float32(about["peaks"]["threshold"]))

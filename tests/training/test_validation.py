@@ -41,7 +41,7 @@ def test_predicts_as_the_model_does_where_windows_do_not_matter(trainer, toy):
     logits = validator.predict(trainer.model, trainer.factors, trainer.pairs)
     first = 10 * 8
     with torch.no_grad():
-        tokens = trainer.model.dna_tokens(torch.as_tensor(toy.window_codes("stop", first - 4, 16)[None]))
+        tokens = trainer.model.dna_tokens(torch.tensor(toy.window_codes("stop", first - 4, 16)[None]))
         code = trainer.model.head.encode_factors(trainer.factors)
         near = slice(first - 16, first + 24)
         wide = torch.zeros(1, 40, tokens.shape[-1])

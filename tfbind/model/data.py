@@ -116,17 +116,27 @@ def open_genome_data(
     labels: Mapping[str, np.ndarray] | None = None,
     signal: Mapping[str, np.ndarray] | None = None,
     score: Mapping[str, np.ndarray] | None = None,
+    only: Mapping[str, range] | None = None,
 ) -> GenomeData:
-    """Genome and accessibility of cell types, binned; None for a cell type without a track."""
+    """Genome and accessibility of cell types, binned; None for a cell type without a track.
+
+    Parameters
+    ----------
+    only
+        Chromosome -> the bins of it whose accessibility is read; elsewhere it is 0. None: all of the genome.
+    """
     accessibility = {}
     for chrom, size in reference.sizes.items():
-        columns = [
-            np.zeros(bin_count(size, bin), dtype=np.float32)
-            if track is None
-            else binned_accessibility(track, reference, chrom, bin)
-            for track in tracks
-        ]
-        accessibility[chrom] = np.stack(columns, axis=1).astype(np.float32)
+        count = bin_count(size, bin)
+        read = range(count) if only is None else only.get(chrom, range(0))
+        read = range(max(0, read.start), min(count, read.stop))
+        columns = np.zeros((count, len(tracks)), dtype=np.float32)
+        for column, track in enumerate(tracks):
+            if track is not None and read:
+                columns[read.start : read.stop, column] = binned_accessibility(
+                    track, reference, chrom, bin, None if len(read) == count else read
+                )
+        accessibility[chrom] = columns
     codes = {chrom: reference.codes(chrom) for chrom in reference.sizes}
     has_track = np.array([track is not None for track in tracks])
     return GenomeData(bin, codes, accessibility, has_track, labels, signal=signal, score=score)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from tfbind.config import TrunkSettings
 from tfbind.core.errors import InputError
+from tfbind.model.fast_enformer import FastEnformer
+from tfbind.model.inference_trunk import InferenceTrunk
 from tfbind.model.positions import Gamma, RelativeAttention
 from tfbind.model.trunk_interface import Trunk
 
@@ -63,6 +66,15 @@ class EnformerTrunk(Trunk):
     def blocks(self) -> list[nn.Module]:
         """The transformer blocks."""
         return list(self.layers[TRANSFORMER])
+
+    def parts(self) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
+        """Stem, conv tower, transformer blocks, and the last pointwise layers before their activation."""
+        layers = self.layers
+        return layers[STEM], layers[TOWER], layers[TRANSFORMER], layers[POINTWISE][1]
+
+    def for_inference(self, dtype: torch.dtype = torch.float32) -> InferenceTrunk:
+        """See `Trunk.for_inference`."""
+        return FastEnformer(self, dtype)
 
     def adaptable(self) -> list[str]:
         """The linear layers of attention and feed-forward, but for the projection of positions."""

@@ -120,14 +120,17 @@ def _adapters(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Module
 
 
 @torch.no_grad()
-def _merged_weight(layer: nn.Module) -> Tensor:
+def merged_weight(layer: nn.Module) -> Tensor:
+    """Weight of a layer, with that of LoRA's adapter if it has one."""
+    if not hasattr(layer, "base_layer"):
+        return layer.weight
     return layer.base_layer.weight + layer.get_delta_weight(ADAPTER).to(layer.base_layer.weight.dtype)
 
 
 def merge_adapters(model: nn.Module) -> None:
     """Add LoRA's adapters to the weights that they adapt, and take them out: the layers are plain again."""
     for _, parent, name, layer in list(_adapters(model)):
-        layer.base_layer.weight.data.copy_(_merged_weight(layer))
+        layer.base_layer.weight.data.copy_(merged_weight(layer))
         setattr(parent, name, layer.base_layer)
 
 
@@ -135,5 +138,5 @@ def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """Weights and running statistics as after `merge_adapters`; the model stays as it is."""
     state = model.state_dict()
     for path, _, _, layer in _adapters(model):
-        state[f"{path}.base_layer.weight"] = _merged_weight(layer)
+        state[f"{path}.base_layer.weight"] = merged_weight(layer)
     return {name.replace(".base_layer.", "."): value for name, value in state.items() if ".lora_" not in name}

@@ -16,10 +16,11 @@ stands for the factor, by u(c); and the product, as a gate of U's dimensions, by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tfbind.config import ModelSettings
@@ -34,6 +35,8 @@ from tfbind.model.outputs import Outputs
 from tfbind.model.shape import ModelShape
 
 PAIR_FEATURES = 16
+# What the features of a motif match are multiplied by: scores in nats are then of the size of all else.
+SCAN_SCALE = (0.3, 0.1, 0.1, 0.3)
 # Where an output's bias starts: binding is rare (a prevalence of 0.25 %).
 INITIAL_BIAS = {"binding": -6.0, "track": 0.0, "peak_score": 0.0}
 
@@ -62,6 +65,22 @@ class FactorCode:
     def select(self, indices: Tensor) -> FactorCode:
         """Some of the factors."""
         return FactorCode(*(value[indices] for value in vars(self).values()))
+
+
+def joined_codes(codes: Sequence[FactorCode]) -> FactorCode:
+    """Factors that were encoded apart, together; tokens are filled up where every residue is one."""
+    most = max(code.mask.shape[1] for code in codes)
+    filled = [
+        replace(
+            code,
+            pooled=F.pad(code.pooled, (0, 0, 0, most - code.mask.shape[1])),
+            mask=F.pad(code.mask, (0, most - code.mask.shape[1])),
+        )
+        for code in codes
+    ]
+    return FactorCode(
+        *(torch.cat(values) for values in zip(*(vars(code).values() for code in filled), strict=True))
+    )
 
 
 @dataclass(frozen=True)
@@ -161,17 +180,17 @@ class Head(nn.Module):
             self.cell_bias = nn.Bilinear(hidden, hidden, count)
             nn.init.zeros_(self.cell_bias.weight)
         self.dna = nn.Linear(rank, hidden)
-        self._sizes = [rank, count * PAIR_FEATURES, count]
+        self.output_sizes = [rank, count * PAIR_FEATURES, count]
         self.to_u = nn.Sequential(
             nn.Linear(2 * hidden + rank, 2 * rank),
             nn.GELU(),
             nn.Dropout(settings.dropout),
-            nn.Linear(2 * rank, sum(self._sizes)),
+            nn.Linear(2 * rank, sum(self.output_sizes)),
         )
         chosen = settings.conditioning
         self.condition_dna = make_conditioner(chosen.dna, rank, hidden)
         self.condition_factor = make_conditioner(chosen.factor, hidden, hidden)
-        self.condition_interaction = make_conditioner(chosen.interaction, sum(self._sizes), hidden)
+        self.condition_interaction = make_conditioner(chosen.interaction, sum(self.output_sizes), hidden)
         with torch.no_grad():
             self.pair_bias.bias.copy_(torch.tensor([INITIAL_BIAS[name] for name in self.outputs]))
 
@@ -226,13 +245,18 @@ class Head(nn.Module):
         tokens = self.encoder.tokens(factors.pooled)
         mapped = self.interaction(dna, tokens, factors.mask) * factors.has_protein[:, None].to(dna.dtype)
         known = torch.stack([factors.has_motif, factors.has_protein], 1).to(dna.dtype)
-        scale = torch.tensor([0.3, 0.1, 0.1, 0.3], device=dna.device)
+        scale = torch.tensor(SCAN_SCALE, device=dna.device)
         parts = [mapped, match.known * scale, match.read * scale, known.expand(*mapped.shape[:3], 2)]
+        summary, pair_scale, v = self.summarise(factors)
+        met = self.pair(torch.cat(parts, -1)) * pair_scale
+        return FactorSide(v, met, self.pair_bias(met) + self.factor_bias(summary), summary)
+
+    def summarise(self, factors: FactorCode) -> tuple[Tensor, Tensor, Tensor]:
+        """What holds of factors in any bin: summary (factors, hidden), scale (factors, 16) of what is met, V."""
         summary = self.encoder.summary(factors.pooled, factors.mask)
         summary = torch.where(factors.has_protein[:, None], summary, self.no_protein)
-        met = self.pair(torch.cat(parts, -1)) * (1 + self.pair_scale(summary))
         v = self.to_v(summary).unflatten(-1, (len(self.outputs), -1))
-        return FactorSide(v, met, self.pair_bias(met) + self.factor_bias(summary), summary)
+        return summary, 1 + self.pair_scale(summary), v
 
     def context_side(self, dna: Tensor, near: Tensor, condition: Tensor) -> Tensor:
         """U and e of one cell type, (windows, bins, rank + 17 outputs), from A and k (windows, bins, hidden)."""
@@ -241,9 +265,9 @@ class Head(nn.Module):
 
     def join(self, factor: FactorSide, context: Tensor, cell_bias: Tensor | None) -> Tensor:
         """(windows, bins, factors, outputs) in one cell type."""
-        u_factor, u_met, e = context.split(self._sizes, -1)
+        u_factor, u_met, e = context.split(self.output_sizes, -1)
         u_met = u_met.unflatten(-1, (len(self.outputs), -1))
-        rank = self._sizes[0]
+        rank = self.output_sizes[0]
         product = torch.einsum("bnr,tor->bnto", u_factor, factor.v) * rank**-0.5
         product = product + torch.einsum("bntf,bnof->bnto", factor.met, u_met)
         joined = product + factor.bias + e.unsqueeze(-2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from tfbind.model.binding import BindingModel
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH
 from tfbind.model.data import N_CODE, GenomeData
 from tfbind.model.head import FactorCode
+from tfbind.model.rendering import NEAR, PIECE, Renderer, can_render
 
 # Bins around a stretch that the accessibility tower and the motif scan look at.
 MARGIN = 16
@@ -21,6 +24,114 @@ STRETCH = 4096
 # For heads that are not local: the share 1 / EDGES of a window at either end is not kept; windows at once.
 EDGES = 8
 WINDOWS_AT_ONCE = 8
+
+
+class Predictor:
+    """Logits of binding of factors in cell types, along a genome, from its DNA tokens.
+
+    On a CPU, a head that `can_render` takes is rendered, in threads; all else is decoded, as it was trained.
+
+    Parameters
+    ----------
+    model
+        In eval mode.
+    factors
+        What `Head.encode_factors` made of them.
+    data
+        Genome, and accessibility of the cell types.
+    """
+
+    def __init__(self, model: BindingModel, factors: FactorCode, data: GenomeData) -> None:
+        self.model, self.factors, self.data = model, factors, data
+        self.device = next(model.parameters()).device
+        self.renderer = None
+        if self.device.type == "cpu" and can_render(model.head):
+            with torch.inference_mode():
+                self.renderer = Renderer(model.head, factors, model.bin)
+
+    def each(
+        self,
+        function: Callable[[int, Tensor], None],
+        chrom: str,
+        tokens: np.ndarray,
+        first: int,
+        count: int,
+        pairs: Tensor,
+    ) -> None:
+        """Call a function with the logits of each part of a stretch, maybe in several threads.
+
+        Parameters
+        ----------
+        function
+            Takes the part's first bin, and float32 (pairs, bins), which is its own to change.
+        tokens
+            DNA tokens of the whole chromosome, (bins, rank), 16 or 32 bit, may be memory-mapped.
+        first, count
+            Bins of the chromosome.
+        pairs
+            (factor, cell type), int64 (pairs, 2).
+        """
+        if self.renderer is None:
+            for low in range(first, first + count, STRETCH):
+                some = min(STRETCH, first + count - low)
+                function(low, torch.as_tensor(self._decoded(chrom, tokens, low, some, pairs)).T)
+            return
+
+        def render(piece: int) -> None:
+            with torch.inference_mode():
+                logits = self._rendered(chrom, tokens, piece * PIECE, pairs)
+                low, high = max(first, piece * PIECE), min(first + count, (piece + 1) * PIECE)
+                function(low, logits[:, low - piece * PIECE : high - piece * PIECE])
+
+        _in_threads(render, range(first // PIECE, -(-(first + count) // PIECE)))
+
+    def stretch(self, chrom: str, tokens: np.ndarray, first: int, count: int, pairs: Tensor) -> np.ndarray:
+        """Logits of a stretch, float32 (count, pairs); the parameters are those of `each`."""
+        out = np.empty((len(pairs), count), dtype=np.float32)
+
+        def keep(low: int, logits: Tensor) -> None:
+            out[:, low - first : low - first + logits.shape[1]] = logits.numpy()
+
+        self.each(keep, chrom, tokens, first, count, pairs)
+        return out.T
+
+    def _rendered(self, chrom: str, tokens: np.ndarray, start: int, pairs: Tensor) -> Tensor:
+        """Logits of a piece, (pairs, PIECE)."""
+        bin, margin, around = self.model.bin, self.renderer.margin, ACCESSIBILITY_REACH
+        codes = cut(
+            self.data.codes[chrom],
+            (start - NEAR) * bin - margin,
+            (PIECE + 2 * NEAR) * bin + 2 * margin,
+            N_CODE,
+        )
+        accessibility = self.data.window_accessibility(chrom, start - around, PIECE + 2 * around)
+        return self.renderer(
+            torch.as_tensor(cut(tokens, start, PIECE, 0)),
+            torch.as_tensor(codes),
+            self.data.contexts(torch.as_tensor(accessibility)[None]),
+            pairs,
+        )
+
+    def _decoded(self, chrom: str, tokens: np.ndarray, first: int, count: int, pairs: Tensor) -> np.ndarray:
+        """Logits of a stretch as the head decodes them, float32 (count, pairs)."""
+        model = self.model
+        where = (model, self.factors, self.data, chrom, tokens)
+        if model.head.local:
+            found = _decode(*where, [first - MARGIN], count + 2 * MARGIN, pairs)
+            return found[0, MARGIN : MARGIN + count]
+        # What looks along all bins it is given is given as many as in training, and its edges are not kept.
+        # Windows are counted from the chromosome's start, whichever stretch of it is asked for.
+        length = model.shape.window_bins
+        edge = length // EDGES
+        step = length - 2 * edge
+        lowest = first // step * step
+        starts = range(lowest - edge, first + count - edge, step)
+        parts = [
+            _decode(*where, starts[low : low + WINDOWS_AT_ONCE], length, pairs)
+            for low in range(0, len(starts), WINDOWS_AT_ONCE)
+        ]
+        kept = np.concatenate(parts)[:, edge : edge + step]
+        return kept.reshape(-1, kept.shape[-1])[first - lowest :][:count]
 
 
 def predict_stretch(
@@ -33,32 +144,37 @@ def predict_stretch(
     count: int,
     pairs: Tensor,
 ) -> np.ndarray:
-    """Logits of bins `first` .. `first + count` of a chromosome, float32 (count, pairs).
+    """Logits of bins `first` .. `first + count` of a chromosome, float32 (count, pairs): see `Predictor`."""
+    return Predictor(model, factors, data).stretch(chrom, tokens, first, count, pairs)
 
-    Parameters
-    ----------
-    tokens
-        DNA tokens of the whole chromosome, (bins, rank), 16 or 32 bit, may be memory-mapped.
-    pairs
-        (factor, cell type), int64 (pairs, 2).
-    """
-    if model.head.local:
-        return _decode(model, factors, data, chrom, tokens, [first - MARGIN], count + 2 * MARGIN, pairs)[
-            0, MARGIN : MARGIN + count
-        ]
-    # What looks along all bins it is given is given as many as in training, and its edges are not kept. Windows
-    # are counted from the chromosome's start, whichever stretch of it is asked for.
-    length = model.shape.window_bins
-    edge = length // EDGES
-    step = length - 2 * edge
-    lowest = first // step * step
-    starts = range(lowest - edge, first + count - edge, step)
-    parts = [
-        _decode(model, factors, data, chrom, tokens, starts[low : low + WINDOWS_AT_ONCE], length, pairs)
-        for low in range(0, len(starts), WINDOWS_AT_ONCE)
-    ]
-    kept = np.concatenate(parts)[:, edge : edge + step]
-    return kept.reshape(-1, kept.shape[-1])[first - lowest :][:count]
+
+def bins_around(model: BindingModel) -> int:
+    """Bins on either side of a bin that its prediction may depend on, at most."""
+    return MARGIN if model.head.local else model.shape.window_bins
+
+
+def _in_threads(function: Callable[[int], None], items: Iterable[int]) -> None:
+    """Call a function with each item, in as many threads as PyTorch has; each runs its operations by itself."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        for item in items:
+            function(item)
+        return
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            running: deque = deque()
+            try:
+                for item in items:
+                    if len(running) == 2 * threads:
+                        running.popleft().result()
+                    running.append(pool.submit(function, item))
+                for each in running:
+                    each.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def empty_token(model: BindingModel) -> np.ndarray:
@@ -108,9 +224,4 @@ def predict_chromosome(
     pairs: Tensor,
 ) -> np.ndarray:
     """Logits of a whole chromosome, float32 (bins, pairs)."""
-    total = data.bins(chrom)
-    parts = [
-        predict_stretch(model, factors, data, chrom, tokens, first, min(STRETCH, total - first), pairs)
-        for first in range(0, total, STRETCH)
-    ]
-    return np.concatenate(parts)
+    return predict_stretch(model, factors, data, chrom, tokens, 0, data.bins(chrom), pairs)

@@ -93,12 +93,21 @@ class Filip(nn.Module):
         -------
         (windows, bins, factors, heads)
         """
-        factor, mask = self._with_null(factor, mask)
-        d, p = self._normalised(dna, self.dna_norm), self._normalised(factor, self.factor_norm)
+        d = self._normalised(dna, self.dna_norm)
+        p, real = self.prepared(factor, mask)
         how = "bnhd,tkhd->bnthk" if dna.ndim == 3 else "btnhd,btkhd->bnthk"
         products = torch.einsum(how, d, p)
-        real = (mask | ~mask.any(-1, keepdim=True)).unsqueeze(1)  # (factors, 1, K)
-        return self.map_norm(self._pool(products, real))
+        return self.map_norm(self._pool(products, real.unsqueeze(1)))
+
+    @property
+    def is_cosine(self) -> bool:
+        """Whether both sides have length 1: their products are within -1 and 1."""
+        return self.dna_norm.kind == self.factor_norm.kind == "cosine"
+
+    def prepared(self, factor: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised factor tokens (..., K, heads, dim), with a null token if there is one, and which count."""
+        factor, mask = self._with_null(factor, mask)
+        return self._normalised(factor, self.factor_norm), mask | ~mask.any(-1, keepdim=True)
 
     def _with_null(self, factor: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """A token that stands for `nothing here` in every factor, normalised like all others."""

@@ -72,9 +72,13 @@ def best_sites(bases: Tensor, motifs: Tensor, bin: int) -> Tensor:
 
 def z_scores(best: Tensor, motifs: Tensor) -> Tensor:
     """Best sites (windows, motifs, bins) as z-scores under uniform bases; see `scan_motifs`."""
-    mean = motifs.mean(2).sum(1)
-    deviation = motifs.var(2, unbiased=False).sum(1).add(1e-4).sqrt()
+    mean, deviation = score_moments(motifs)
     return (best - mean[:, None]) / deviation[:, None]
+
+
+def score_moments(motifs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (motifs,) of a site's score under uniform bases; motifs (motifs, W, 4)."""
+    return motifs.mean(2).sum(1), motifs.var(2, unbiased=False).sum(1).add(1e-4).sqrt()
 
 
 def _sites(bases: Tensor, motifs: Tensor, bin: int) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ def gather(batches: Sequence[str | Path], names: Sequence[str], output: str | Pa
     Parameters
     ----------
     batches
-        Folders that `render_cell_type` made.
+        Folders that `render_cell_types` made.
     names
         The factors that they must hold, each once, and no others.
     output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +36,24 @@ def call_peaks(probabilities: np.ndarray, threshold: float | None) -> np.ndarray
 def write_peaks(
     path: str | Path,
     sizes: Mapping[str, int],
-    probabilities: Mapping[str, np.ndarray],
+    probabilities: Iterable[tuple[str, int, np.ndarray]],
     threshold: float | None,
     *,
     bin: int,
     name: str,
 ) -> int:
-    """Write peaks as narrowPeak, in genome order; intervals are 0-based half-open.
+    """Write peaks as narrowPeak, in the order of the tracks; intervals are 0-based half-open.
 
     Column 5 is the probability at the summit times 1,000, column 7 that probability, 8 and 9 are -1 (not
     given), column 10 the middle of the highest bin, from the peak's start.
+
+    Parameters
+    ----------
+    sizes
+        Chromosomes, bp.
+    probabilities
+        Stretches of chromosomes: chromosome, first bin, and the probabilities (bins,) from there. A peak ends
+        where its stretch ends.
 
     Returns
     -------
@@ -53,13 +61,14 @@ def write_peaks(
     """
     count = 0
     with atomic_path(path) as temporary, temporary.open("w") as handle:
-        for chrom, size in sizes.items():
-            values = probabilities[chrom]
-            for first, end, top in call_peaks(values, threshold):
+        for chrom, offset, values in probabilities:
+            size = sizes[chrom]
+            for peak in call_peaks(values, threshold):
                 count += 1
-                start, stop = int(first) * bin, min(int(end) * bin, size)
-                summit = (int(top) * bin + min((int(top) + 1) * bin, size)) // 2 - start
-                best = float(values[top])
+                first, end, top = (int(place) + offset for place in peak)
+                start, stop = first * bin, min(end * bin, size)
+                summit = (top * bin + min((top + 1) * bin, size)) // 2 - start
+                best = float(values[top - offset])
                 handle.write(
                     f"{chrom}\t{start}\t{stop}\t{name}_{count}\t{round(1000 * best)}\t.\t"
                     f"{best:.7g}\t-1\t-1\t{summit}\n"

@@ -1,31 +1,42 @@
-"""Rendering: from a genome embedding to the tracks of many factors in a cell type. No trunk is run."""
+"""Rendering: from a genome embedding to the tracks of many factors in cell types. No trunk is run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import tfbind
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_dir, sha256_json, write_json
+from tfbind.core.files import atomic_dir, new_array, sha256_json, write_json
 from tfbind.core.progress import Progress
 from tfbind.factors.factorset import FactorSet
-from tfbind.genome.bigwig import round_fixed, write_bigwig
+from tfbind.genome.bigwig import Track, round_fixed, write_bigwigs
+from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
+from tfbind.model.allocation import keep_freed_memory
 from tfbind.model.batching import factor_batch
+from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import GenomeData
 from tfbind.model.factors import FactorBatch
-from tfbind.model.inference import predict_chromosome
+from tfbind.model.head import FactorCode, joined_codes
+from tfbind.model.inference import Predictor
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.peaks import write_peaks
+from tfbind.prediction.region import Region, write_region
 
-# Tracks kept in memory at once, whatever the number of factors.
-FACTORS_AT_ONCE = 64
+# Tracks that lie on the disk at once before they are written as bigWigs, 2 bytes a bin, whatever their number.
+TRACKS_AT_ONCE = 128
 # Probabilities in a bigWig are multiples of 2^-BITS: coarser ones rank bins otherwise, finer ones take more room.
 BITS = 15
 
@@ -55,97 +66,226 @@ def predict_tracks(
         If the model gives values that are not finite.
     """
     model = checkpoint.model
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        code = model.head.encode_factors(factors.to(device))
+    predictor = Predictor(model, _encoded(model, factors), data)
     count = len(factors)
-    pairs = torch.stack([torch.arange(count), torch.full((count,), cell)], 1).to(device)
+    pairs = torch.stack([torch.arange(count), torch.full((count,), cell)], 1)
     for chrom in chromosomes:
-        logits = predict_chromosome(model, code, data, chrom, embedding.tokens[chrom], pairs)
-        if not np.isfinite(logits).all():
-            raise InputError(
-                f"the model gives values that are not finite on {chrom}",
-                mend="train the model again, with a lower training.learning_rate",
-            )
-        yield chrom, _sigmoid(logits)
+        found = np.empty((count, data.bins(chrom)), dtype=np.float32)
+
+        def keep(low: int, logits: Tensor, chrom: str = chrom, found: np.ndarray = found) -> None:
+            _require_finite(logits, chrom)
+            found[:, low : low + logits.shape[1]] = logits.sigmoid().numpy()
+
+        predictor.each(keep, chrom, embedding.tokens[chrom], 0, data.bins(chrom), pairs)
+        yield chrom, found.T
 
 
-def render_cell_type(
+@dataclass(frozen=True)
+class CellTypeTracks:
+    """Tracks of a cell type that are to be made.
+
+    Attributes
+    ----------
+    name
+        The cell type.
+    output
+        Folder to make.
+    context
+        What is known of the cell type; goes into the provenance.
+    """
+
+    name: str
+    output: Path
+    context: dict[str, Any]
+
+
+def render_cell_types(
     checkpoint: Checkpoint,
     embedding: GenomeEmbedding,
     reference: Reference,
     data: GenomeData,
     factor_set: FactorSet,
     names: Sequence[str],
-    cell_type: str,
-    output: str | Path,
+    cell_types: Sequence[CellTypeTracks],
     *,
-    context: dict[str, Any],
+    region: Region | None = None,
 ) -> None:
-    """Write bigWig, narrowPeak and provenance JSON of each factor in one cell type, as one whole folder.
+    """Write bigWig, narrowPeak and provenance JSON of each factor in each cell type, a whole folder a cell type.
+
+    The genome embedding is read once for all of them, or once for every `TRACKS_AT_ONCE` tracks; motifs are
+    scanned and factors meet the DNA once for all cell types. On a CPU, a track depends neither on the other
+    factors nor on the other cell types, to the byte.
 
     Parameters
     ----------
     data
-        Of this one cell type.
+        Of these cell types, in this order; around the region, if there is one.
     names
-        Factors to render. A track does not depend on the others, but for the last digit: sums of many numbers
-        are rounded in an order that does.
-    context
-        What is known of the cell type; goes into the provenance.
+        Factors to render.
+    region
+        Where to render; none: the whole genome. A track has the same values there, and none elsewhere.
+
+    Raises
+    ------
+    InputError
+        If the model gives values that are not finite.
     """
-    chromosomes = list(reference.sizes)
-    with (
-        atomic_dir(output) as folder,
-        Progress(f"rendering {cell_type}", len(names), unit="tracks") as progress,
-    ):
-        for low in range(0, len(names), FACTORS_AT_ONCE):
-            group = names[low : low + FACTORS_AT_ONCE]
-            batch = factor_batch(factor_set, group)
-            tracks = {
-                chrom: _presentable(found, reference.usable_bins(chrom, checkpoint.model.bin))
-                for chrom, found in predict_tracks(checkpoint, embedding, data, batch, 0, chromosomes)
-            }
-            for column, factor in enumerate(group):
-                values = {chrom: tracks[chrom][:, column] for chrom in chromosomes}
-                _write_track(
-                    folder, factor, cell_type, values, checkpoint, embedding, reference, factor_set, context
+    spans = [region] if region else [Region(chrom, 0, data.bins(chrom)) for chrom in reference.sizes]
+    size = max(1, TRACKS_AT_ONCE // len(cell_types))
+    title = f"rendering {', '.join(each.name for each in cell_types)}"
+    with ExitStack() as stack:
+        folders = [stack.enter_context(atomic_dir(each.output)) for each in cell_types]
+        progress = stack.enter_context(Progress(title, len(names) * len(cell_types), unit="tracks"))
+        scratch = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix=".tracks.", suffix=".tmp", dir=folders[0])
+        )
+        for low in range(0, len(names), size):
+            group = names[low : low + size]
+            values = new_array(
+                Path(scratch) / f"{low}.npy",
+                np.uint16,
+                (len(group) * len(cell_types), sum(span.count for span in spans)),
+            )
+            code = _encoded(checkpoint.model, factor_batch(factor_set, group))
+            fill_numbers(values, checkpoint.model, code, embedding.tokens, reference, data, spans)
+            tracks = [
+                _Track(factor, cell_type, folder, row, spans)
+                for (factor, (cell_type, folder)), row in zip(
+                    itertools.product(group, zip(cell_types, folders, strict=True)), values, strict=True
                 )
+            ]
+            _write_bigwigs(tracks, reference, checkpoint.model.bin)
+            for track in tracks:
+                _describe(track, checkpoint, embedding, reference, factor_set, region)
                 progress.advance()
+            del tracks, values
+            (Path(scratch) / f"{low}.npy").unlink()
 
 
-def _write_track(
-    folder: Path,
-    factor: str,
-    cell_type: str,
-    values: dict[str, np.ndarray],
+def fill_numbers(
+    numbers: np.ndarray,
+    model: BindingModel,
+    factors: FactorCode,
+    tokens: Mapping[str, np.ndarray],
+    reference: Reference,
+    data: GenomeData,
+    spans: Sequence[Region],
+) -> None:
+    """Predict the tracks of factors in all cell types of `data`.
+
+    Parameters
+    ----------
+    numbers
+        Takes the probabilities as multiples of 2^-BITS: uint16 (factors * cell types, bins of all spans).
+    tokens
+        DNA tokens (bins, rank) of each chromosome, maybe memory-mapped.
+    """
+    keep_freed_memory()
+    predictor = Predictor(model, factors, data)
+    pairs = torch.cartesian_prod(torch.arange(len(factors.mask)), torch.arange(len(data.has_track)))
+    done = 0
+    for span in spans:
+        usable = torch.as_tensor(reference.usable_bins(span.chrom, model.bin))
+        keep = partial(_keep, numbers[:, done : done + span.count], span, usable)
+        predictor.each(keep, span.chrom, tokens[span.chrom], span.first, span.count, pairs)
+        done += span.count
+
+
+def _keep(values: np.ndarray, span: Region, usable: Tensor, low: int, logits: Tensor) -> None:
+    """Keep logits (tracks, bins) of bins from `low` in a span's values; usable (bins of the chromosome,)."""
+    _require_finite(logits, span.chrom)
+    high = low + logits.shape[1]
+    shown = logits.sigmoid().mul_(2**BITS).round_().mul_(usable[low:high])
+    values[:, low - span.first : high - span.first] = shown.to(torch.int32).numpy()
+
+
+def _require_finite(logits: Tensor, chrom: str) -> None:
+    if not torch.isfinite(logits).all():
+        raise InputError(
+            f"the model gives values that are not finite on {chrom}",
+            mend="train the model again, with a lower training.learning_rate",
+        )
+
+
+def _encoded(model: BindingModel, factors: FactorBatch) -> FactorCode:
+    """Factors after their towers, each by itself: so its track does not depend on the others."""
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        one_by_one = (factors.select(torch.tensor([row])).to(device) for row in range(len(factors)))
+        return joined_codes([model.head.encode_factors(each) for each in one_by_one])
+
+
+@dataclass(frozen=True)
+class _Track:
+    """A track that was predicted: its `numbers` are multiples of 2^-BITS, one span after the other."""
+
+    factor: str
+    cell_type: CellTypeTracks
+    folder: Path
+    numbers: np.ndarray
+    spans: Sequence[Region]
+
+    def values(self) -> Iterator[tuple[Region, np.ndarray]]:
+        """Probabilities, float32 (bins,), of each span."""
+        done = 0
+        for span in self.spans:
+            yield span, self.numbers[done : done + span.count] * np.float32(2.0**-BITS)
+            done += span.count
+
+
+def _write_bigwigs(tracks: Sequence[_Track], reference: Reference, bin: int) -> None:
+    if tracks[0].spans[0].count < bin_count(reference.sizes[tracks[0].spans[0].chrom], bin):
+        for track in tracks:
+            ((span, values),) = track.values()
+            write_region(track.folder / f"{track.factor}.bw", reference.sizes, span, values, bin)
+        return
+    wanted = (
+        Track(
+            track.folder / f"{track.factor}.bw",
+            reference.sizes,
+            ((span.chrom, values) for span, values in track.values()),
+            bin,
+        )
+        for track in tracks
+    )
+    write_bigwigs(wanted, torch.get_num_threads())
+
+
+def _describe(
+    track: _Track,
     checkpoint: Checkpoint,
     embedding: GenomeEmbedding,
     reference: Reference,
     factor_set: FactorSet,
-    context: dict[str, Any],
+    region: Region | None,
 ) -> None:
-    bin = checkpoint.model.bin
-    write_bigwig(folder / f"{factor}.bw", reference.sizes, values.items(), bin)
+    """Peaks and provenance."""
+    bin, factor, cell_type = checkpoint.model.bin, track.factor, track.cell_type.name
     about = checkpoint.about
     own = f"{factor}.{cell_type}"
     source = own if own in about["thresholds"] else "pooled"
     threshold = _presentable_threshold(about["thresholds"][source])
     count = write_peaks(
-        folder / f"{factor}.narrowPeak", reference.sizes, values, threshold, bin=bin, name=f"{factor}_{cell_type}"
+        track.folder / f"{factor}.narrowPeak",
+        reference.sizes,
+        ((span.chrom, span.first, values) for span, values in track.values()),
+        threshold,
+        bin=bin,
+        name=f"{factor}_{cell_type}",
     )
     manifest = about["manifest"]
     write_json(
-        folder / f"{factor}.json",
+        track.folder / f"{factor}.json",
         {
             "tfbind": tfbind.__version__,
             "factor": factor_set.entries[factor_set.index(factor)],
             "cell_type": cell_type,
-            "context": context,
+            "context": track.cell_type.context,
             "model": checkpoint.checksum,
             "genome": reference.checksum,
             "genome_embedding": sha256_json(embedding.about),
             "bin": bin,
+            "region": None if region is None else region.as_text(reference.sizes, bin),
             "value": f"probability of binding per bin, rounded to multiples of 1/{2**BITS}; 0 in bins that are "
             "mostly N or blacklisted",
             "trained_on_factor": factor in manifest["factors"],
@@ -155,15 +295,6 @@ def _write_track(
     )
 
 
-def _presentable(probabilities: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Rounded as in the bigWig, so that peaks and tracks agree; 0 where there is no genome."""
-    return np.where(usable[:, None], round_fixed(probabilities, BITS), np.float32(0))
-
-
 def _presentable_threshold(threshold: float | None) -> float | None:
     """Rounded as the track is: a bin at or above the threshold is so after rounding, too; never 0."""
     return None if threshold is None else max(float(round_fixed(np.array(threshold), BITS)), 2.0**-BITS)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)

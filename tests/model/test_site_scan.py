@@ -1,0 +1,86 @@
+"""Scanning by words gives what the convolution gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfbind.model.motif_scan import scan_motifs, score_moments
+from tfbind.model.site_scan import SAFE, SiteScan, Words
+
+
+def drawn(count: int, width: int, seed: int, scale: float = 1.0) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    return torch.as_tensor(rng.normal(size=(count, width, 4)) * scale, dtype=torch.float32)
+
+
+def bases(length: int, seed: int) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    return torch.as_tensor(rng.choice(5, size=length, p=[0.23, 0.23, 0.23, 0.23, 0.08]).astype(np.uint8))
+
+
+def scanned(motifs, codes, bin, present=None):
+    """Best and soft (motifs, bins) of a whole stretch, with N around it."""
+    present = torch.ones(len(motifs), dtype=torch.bool) if present is None else present
+    scan = SiteScan(motifs, present)
+    around = torch.nn.functional.pad(codes, (scan.reach, scan.reach), value=4)
+    return scan(Words(around, scan.reach, bin))
+
+
+def reference(motifs, codes, bin):
+    found = scan_motifs(codes[None], motifs, bin)[0]
+    return found[..., 1].T, found[..., 2].T
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    count=st.integers(1, 40),
+    width=st.integers(1, 26),
+    bin=st.sampled_from([1, 16, 50, 128]),
+    bins=st.integers(1, 40),
+    seed=st.integers(0, 1000),
+)
+def test_scores_are_those_of_the_convolution(count, width, bin, bins, seed):
+    motifs, codes = drawn(count, width, seed), bases(bins * bin, seed)
+    for found, expected in zip(scanned(motifs, codes, bin), reference(motifs, codes, bin), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_motif_is_scanned_as_if_alone():
+    """To the byte: beside others, and padded to the width of the widest."""
+    motifs, codes = drawn(35, 9, 0), bases(64 * 70, 1)
+    padded = torch.nn.functional.pad(motifs, (0, 0, 6, 6))
+    together = scanned(padded, codes, 64)
+    for chosen in ([4], [30, 2], list(range(20))):
+        for found, whole in zip(scanned(motifs[chosen], codes, 64), together, strict=True):
+            assert torch.equal(found, whole[chosen])
+
+
+def test_scores_too_large_for_exp_are_taken_care_of():
+    motifs, codes = drawn(3, 40, 0, scale=6.0), bases(64 * 9, 1)
+    assert (motifs.amax(2).sum(1) > SAFE).all()
+    for found, expected in zip(scanned(motifs, codes, 64), reference(motifs, codes, 64), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_what_is_absent_is_zero_and_changes_nothing():
+    motifs, codes = drawn(6, 8, 0), bases(32 * 20, 1)
+    present = torch.tensor([True, False, True, False, False, True])
+    for found, whole in zip(scanned(motifs, codes, 32, present), scanned(motifs, codes, 32), strict=True):
+        assert torch.equal(found[present], whole[present]) and not found[~present].any()
+
+
+def test_no_motif_at_all():
+    best, soft = scanned(drawn(3, 0, 0), bases(32 * 4, 1), 32, torch.zeros(3, dtype=torch.bool))
+    assert best.shape == soft.shape == (3, 4) and not best.any()
+
+
+def test_moments_do_not_depend_on_padding():
+    motifs = drawn(20, 11, 3)
+    wide = SiteScan(torch.nn.functional.pad(motifs, (0, 0, 9, 9)), torch.ones(20, dtype=torch.bool))
+    narrow = SiteScan(motifs, torch.ones(20, dtype=torch.bool))
+    assert torch.equal(wide.mean, narrow.mean)
+    torch.testing.assert_close(narrow.mean, score_moments(motifs)[0])
+    torch.testing.assert_close(narrow.deviation, score_moments(motifs)[1])
