@@ -44,7 +44,7 @@ FULL = Size(
 
 
 def run(
-    full: bool = False, *, size: Size | None = None, rounds: int = 2, steps: int = 2, more: int = 20
+    full: bool = False, *, size: Size | None = None, rounds: int | None = None, steps: int = 2, more: int = 10
 ) -> dict[str, Any]:
     """Measure, print a table, and return what the JSON line says.
 
@@ -58,6 +58,7 @@ def run(
     more
         Steps that the faster training takes after that, and that are timed, too.
     """
+    rounds = rounds or (1 if full else 2)
     size = size or (FULL if full else SMALL)
     torch.use_deterministic_algorithms(True, warn_only=True)
     data = make_data(size)
@@ -78,6 +79,10 @@ def run(
         began = time.perf_counter()
         cache.of(windows)
         filled = time.perf_counter() - began
+        print(
+            f"embedding {len(windows)} windows took {filled:.1f} s, {filled / len(windows):.2f} s a window, once",
+            flush=True,
+        )
         found = {name: _Taken() for name in trainers}
         for index in range(rounds):
             for name, trainer in trainers.items():
@@ -93,8 +98,7 @@ def run(
     )
     print(f"{'':<22} {'s/step':>8} {'steps/s':>8} {'waited for data':>16}")
     for name, each in found.items():
-        print(f"{name:<22} {seconds[name]:8.3f} {1 / seconds[name]:8.3f} {each.waited:16.2%}")
-    print(f"embedding {len(windows)} windows took {filled:.1f} s, {filled / len(windows):.2f} s a window, once")
+        print(f"{name:<22} {seconds[name]:8.3f} {1 / seconds[name]:8.3f} {each.waited:16.2%}", flush=True)
     print(f"largest difference of losses {difference:.1e}, of weights after them {weights:.1e}")
     return {
         "ratio": round(seconds["trunk"] / seconds["cache"], 1),

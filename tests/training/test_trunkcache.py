@@ -26,9 +26,17 @@ def kept(**cache: object) -> dict[str, object]:
 
 
 def count_windows(trainer: Trainer) -> list[int]:
-    """How many windows run through the trunk, a number a call."""
+    """How many windows run through the trunk, a number a call: as it is in a step, or as the cache runs it."""
     found: list[int] = []
     trainer.model.trunk.register_forward_hook(lambda _, given, __: found.append(len(given[0])))
+    for_inference = trainer.model.trunk.for_inference
+
+    def noting(*given):
+        trunk = for_inference(*given)
+        trunk.register_forward_hook(lambda _, given, __: found.append(len(given[0])))
+        return trunk
+
+    trainer.model.trunk.for_inference = noting
     return found
 
 
@@ -201,7 +209,7 @@ def test_stretches_of_windows_are_cut_to_their_cores(make_trainer):
 
 def test_numbers_that_half_precision_cannot_hold_are_told(make_trainer, toy_model_of):
     model = toy_model_of()
-    model.trunk.stages()[-1].register_forward_hook(lambda *given: given[-1] * 1e6)
+    model.trunk.for_inference = lambda: lambda codes, stretch: torch.full((len(codes), 1, 16, 48), 1e6)
     trainer = make_trainer(model=model, **kept(precision="fp16"))
     with pytest.raises(InputError, match="not finite in float16") as caught:
         trainer.cache.of(two_windows(trainer))

@@ -18,7 +18,7 @@ import tfbind
 from tfbind.config import EmbeddingCacheSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, read_json, sha256_json, write_json
-from tfbind.model.inference_trunk import InferenceTrunk, Stretch
+from tfbind.model.inference_trunk import InferenceTrunk, Stretch, WindowByWindow
 from tfbind.model.precision import DTYPES
 from tfbind.model.trunk_interface import Trunk
 from tfbind.training import processes
@@ -118,7 +118,9 @@ class TrunkCache:
     def _embed(self, codes: np.ndarray) -> np.ndarray:
         """By the trunk, as it is kept: what is read back later is the same."""
         if self._inference is None:
-            self._inference = self.trunk.for_inference(self.compute)
+            # In 16 bits the trunk for inference rounds elsewhere than a training step does.
+            exact = self.compute == torch.float32
+            self._inference = self.trunk.for_inference() if exact else WindowByWindow(self.trunk, self.compute)
         length = self.bins * self.trunk.bin
         stretch = Stretch(1, length, length, self.trunk.bin)
         embedding = self._inference(torch.as_tensor(codes).to(self.device), stretch)[:, 0].cpu().numpy()
