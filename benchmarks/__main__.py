@@ -12,6 +12,7 @@ import sys
 # Name -> what it measures. The module of that name has `run() -> dict`, which prints the table.
 BENCHMARKS = {
     "dag": "jobs, seconds and memory of a plan at the scale of hg38, beside yeast's",
+    "trunk": "embedding a stretch by the fast trunk, beside enformer-pytorch, in single precision and in 16 bits",
     "step": "memory and time of a training step at the size of Enformer, stages run once and again; computed",
     "variants": "a training step, and a track, of each variant of config/ablation.yaml, beside the factored head",
 }

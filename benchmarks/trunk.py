@@ -1,4 +1,4 @@
-"""Embedding a stretch by the fast trunk, beside enformer-pytorch's own forward pass of one window after the other."""
+"""Embedding a stretch by the fast trunk, beside enformer-pytorch's own forward pass, window by window."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def measure(name: str, sizes: dict[str, int], stretch: Stretch, rounds: int) -> 
         wall, cpu, found = _in_turn(sides, rounds)
         peak = _peak(sides["fast"]) / 2**30
         theirs = min((each for each in sides if each != "fast"), key=wall.__getitem__)
-        apart = {each: (value[0, :1] if each == "fast" else value[:, core]) - exact for each, value in found.items()}
+        apart = {
+            each: (value[0, :1] if each == "fast" else value[:, core]) - exact for each, value in found.items()
+        }
         rows.append(
             {
                 "size": name,

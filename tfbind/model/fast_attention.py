@@ -84,7 +84,7 @@ class FastBlock(nn.Module):
         return kept
 
     def _attend(self, scratch: Scratch, mixed: Tensor, keys: Tensor, start: int, end: int, into: Tensor) -> None:
-        """Attention of bins `start` to `end` to all; `into` is (windows, end - start, heads * width of a value)."""
+        """Fill `into`, (windows, end - start, heads * width of a value), for bins `start` to `end`."""
         windows, bins, _ = mixed.shape
         heads, count, wide = self.heads, end - start, bins + end - start - 1
         query, key, value = mixed.split(
