@@ -252,6 +252,7 @@ def test_pieces_are_all_that_there_is_in_order(length, size):
     assert all(0 < end - start <= max(1, size) for start, end in found)
 
 
+@torch.no_grad()
 def test_the_rest_of_a_layer_owes_what_it_leaves_out():
     stem = a_trunk().parts()[0]
     rest = Rest(stem[1], stem[2], stem[0].bias.double(), torch.float32)

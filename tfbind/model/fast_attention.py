@@ -11,7 +11,7 @@ from tfbind.model.pieces import Scratch, Workers, pieces_of
 from tfbind.model.positions import positional_features
 
 # Rows that go through linear layers at once, and logits that are alive at once, on a CPU and elsewhere.
-ROWS, LOGITS = 512, 2**20
+ROWS, LOGITS = 512, 2**22
 DEVICE_ROWS, DEVICE_LOGITS = 2**16, 2**28
 
 

@@ -21,7 +21,7 @@ from tfbind.model.short_convolution import INPUTS, OUTPUTS, TAPS, convolve, tran
 
 GELU_FACTOR = 1.702
 # Bases of a window that one thread takes at a time on a CPU, and positions of a layer that stay in its cache.
-CHUNK_BP, TILE_POSITIONS = 32_768, 512
+CHUNK_BP, TILE_POSITIONS = 32_768, 1024
 # Elsewhere memory is the only limit.
 DEVICE_CHUNK_BP = 2**20
 N_CODE = 4
@@ -176,6 +176,7 @@ class FastTower(nn.Module):
         Of weights and activations.
     """
 
+    @torch.no_grad()
     def __init__(self, stem: nn.Module, tower: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         # Fewer products pay where they cost more than the passes around them.
