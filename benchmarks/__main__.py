@@ -24,6 +24,7 @@ BENCHMARKS = {
     "loader": "the share of a training step that waits for its data, read in the step and read ahead",
     "proteins": "ESM-2 batched by tokens, beside fair-esm's own loop",
     "growth": "time and memory as genome, windows, factors, cell types, experiments and rank grow",
+    "cost": "what hg38 costs for so many factors and cell types; computed from the results of full runs",
     "dag": "jobs, seconds and memory of a plan at the scale of hg38, beside yeast's",
     "step": "memory and time of a training step at the size of Enformer, stages run once and again; computed",
     "variants": "a training step, and a track, of each variant of config/ablation.yaml, beside the factored head",

@@ -1,8 +1,8 @@
 """What hg38 costs for so many factors and cell types, beside the per-pair way: computed from measured results.
 
-Constants are those of benchmarks/results: CPU seconds of the trunk, the joint head, a track and its bigWig, and bytes
-of a bigWig, each measured on the machine that its file names. Hours are these times counts. No GPU was measured: its
-hours follow from the trunk's operations, at a stated share of what a data sheet promises, and say so.
+Constants are those of benchmarks/results: CPU seconds of the trunk, the joint head, a track and its bigWig, and
+bytes of a bigWig, each measured on the machine that its file names. Hours are these times counts. No GPU was
+measured: its hours follow from the trunk's operations, at a stated share of what a data sheet promises.
 """
 
 from __future__ import annotations

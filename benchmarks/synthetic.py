@@ -45,7 +45,7 @@ def make_world(
     cell_types: int = 1,
     seed: int = 0,
 ) -> World:
-    """Make one chromosome of random bases, factors with a protein and a motif each, and cell types with a track."""
+    """Make a random chromosome, factors with a protein and a motif each, and cell types with a track."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     reference, _ = write_genome(folder, bases)

@@ -11,7 +11,7 @@ from tfbind.model.pieces import Scratch, Workers, pieces_of
 from tfbind.model.positions import positional_features
 
 # Rows that go through linear layers at once, and logits that are alive at once, on a CPU and elsewhere.
-ROWS, LOGITS = 512, 2**20
+ROWS, LOGITS = 512, 2**22
 DEVICE_ROWS, DEVICE_LOGITS = 2**16, 2**28
 
 
@@ -84,7 +84,7 @@ class FastBlock(nn.Module):
         return kept
 
     def _attend(self, scratch: Scratch, mixed: Tensor, keys: Tensor, start: int, end: int, into: Tensor) -> None:
-        """Attention of bins `start` to `end` to all; `into` is (windows, end - start, heads * width of a value)."""
+        """Fill `into`, (windows, end - start, heads * width of a value), for bins `start` to `end`."""
         windows, bins, _ = mixed.shape
         heads, count, wide = self.heads, end - start, bins + end - start - 1
         query, key, value = mixed.split(

@@ -92,7 +92,7 @@ class FastEnformer(InferenceTrunk):
         return found.view(-1, bins, self.tower.width)
 
     def _mend_edges(self, threads: Workers, codes: Tensor, stretch: Stretch, found: Tensor) -> None:
-        """Put what the tower makes of a window's ends, with nothing beyond, in the place of what it made of more."""
+        """Put bins at the ends of windows, with nothing beyond, in the place of those that saw what is there."""
         count, windows, bins, width = found.shape
         edge = self.tower.edge_bins()
         # These ends are far enough from the other side of what is cut.

@@ -2,10 +2,12 @@
 
 What it computes is what the layers of enformer-pytorch compute, up to rounding:
 
-- Attention pooling of pairs is x1 + sigmoid(W (x0 - x1)) (x0 - x1): one product at half the resolution, no softmax.
-- GELU there is silu(1.702 x) / 1.702: the factor goes into batch normalisation, its inverse into the next weights.
-- All that is added to each position alike, biases of convolutions, cancels in x0 - x1: it goes into the next layer's
-  batch normalisation.
+- Attention pooling of pairs is x1 + sigmoid(W (x0 - x1)) (x0 - x1): one product at half the resolution, and no
+  softmax.
+- GELU there is silu(1.702 x) / 1.702: the factor goes into batch normalisation, its inverse into the weights that
+  follow.
+- What is added to each position alike, biases of convolutions, cancels in x0 - x1: it goes into the batch
+  normalisation of the next layer.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from tfbind.model.short_convolution import INPUTS, OUTPUTS, TAPS, convolve, tran
 
 GELU_FACTOR = 1.702
 # Bases of a window that one thread takes at a time on a CPU, and positions of a layer that stay in its cache.
-CHUNK_BP, TILE_POSITIONS = 32_768, 512
+CHUNK_BP, TILE_POSITIONS = 32_768, 1024
 # Elsewhere memory is the only limit.
 DEVICE_CHUNK_BP = 2**20
 N_CODE = 4
@@ -40,7 +42,9 @@ class Rest(nn.Module):
         scale, shift = affine(norm)
         self.register_buffer("scale", (GELU_FACTOR * scale).to(dtype))
         self.register_buffer("shift", (GELU_FACTOR * (shift + scale * bias)).to(dtype))
-        self.register_buffer("pointwise", (pointwise.weight[..., 0].double().T / GELU_FACTOR).to(dtype).contiguous())
+        self.register_buffer(
+            "pointwise", (pointwise.weight[..., 0].double().T / GELU_FACTOR).to(dtype).contiguous()
+        )
         self.register_buffer("pool", pool.to_attn_logits.weight[..., 0, 0].T.to(dtype).contiguous())
         # What is still to be added to what comes out.
         self.register_buffer("owed", bias + pointwise.bias.double())
@@ -172,6 +176,7 @@ class FastTower(nn.Module):
         Of weights and activations.
     """
 
+    @torch.no_grad()
     def __init__(self, stem: nn.Module, tower: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         # Fewer products pay where they cost more than the passes around them.

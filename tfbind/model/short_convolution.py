@@ -26,7 +26,10 @@ def transforms() -> tuple[Tensor, Tensor, Tensor]:
         values = torch.tensor(POINTS, dtype=torch.float64)[:, None] ** torch.arange(size)
         return torch.cat([values, torch.eye(size, dtype=torch.float64)[-1:]])
 
-    return torch.linalg.inv(at_points(INPUTS)).T.contiguous(), at_points(TAPS), at_points(OUTPUTS).T.contiguous()
+    # Not as inference tensors: they are kept.
+    with torch.inference_mode(False):
+        inputs, taps, outputs = (at_points(size) for size in (INPUTS, TAPS, OUTPUTS))
+        return torch.linalg.inv(inputs).T.contiguous(), taps, outputs.T.contiguous()
 
 
 def transformed_taps(weight: Tensor) -> Tensor:
