@@ -105,10 +105,11 @@ class Predictor:
             N_CODE,
         )
         accessibility = self.data.window_accessibility(chrom, start - around, PIECE + 2 * around)
+        # Copies: what is cut may be a read-only view, which torch warns of.
         return self.renderer(
-            torch.as_tensor(cut(tokens, start, PIECE, 0)),
-            torch.as_tensor(codes),
-            self.data.contexts(torch.as_tensor(accessibility)[None]),
+            torch.tensor(cut(tokens, start, PIECE, 0)),
+            torch.tensor(codes),
+            self.data.contexts(torch.tensor(accessibility)[None]),
             pairs,
         )
 
