@@ -50,9 +50,9 @@ def test_predicts_as_the_model_does_where_windows_do_not_matter(trainer, toy):
         wide[:, 16:24] = tokens[:, 4:12]
         found = trainer.model.head.decode(
             wide,
-            torch.as_tensor(toy.window_codes("stop", near.start, 40)[None]),
+            torch.tensor(toy.window_codes("stop", near.start, 40)[None]),
             code,
-            toy.contexts(torch.as_tensor(toy.window_accessibility("stop", near.start, 40)[None])),
+            toy.contexts(torch.tensor(toy.window_accessibility("stop", near.start, 40)[None])),
             trainer.pairs,
             16,
         ).binding

@@ -145,4 +145,6 @@ def open_genome_data(
 def reverse_complement(codes: np.ndarray) -> np.ndarray:
     """Reverse complement of base codes 0 to 4; N stays N."""
     # 3 - 4 is 255 in 8 bits.
-    return np.minimum(3 - codes.astype(np.uint8, copy=False), N_CODE)[..., ::-1]
+    complement = np.minimum(3 - codes.astype(np.uint8, copy=False), N_CODE)
+    # In order: a reversed view is none that torch takes.
+    return np.ascontiguousarray(complement[..., ::-1])
