@@ -55,7 +55,7 @@ def plot_evaluation(rows: Iterable[Row], path_stem: str | Path, *, title: str) -
     if not any(row["predictor"] == MODEL for row in rows):
         raise ValueError(f"no row of the predictor '{MODEL}' to plot")
     judged = [row for row in rows if is_judgeable(row)]
-    with _fresh_style():
+    with fresh_style():
         from matplotlib.figure import Figure
 
         lanes = _lanes(judged)
@@ -69,7 +69,7 @@ def plot_evaluation(rows: Iterable[Row], path_stem: str | Path, *, title: str) -
             _legend_of_kinds(figure, judged, left_out_sentence(rows))
         else:
             _say_only(figure.subplots(), left_out_sentence(rows))
-        _save(figure, path_stem)
+        save(figure, path_stem)
 
 
 def plot_history(history_tsv: str | Path, path_stem: str | Path) -> None:
@@ -90,7 +90,7 @@ def plot_history(history_tsv: str | Path, path_stem: str | Path) -> None:
         do not rise, an AUPRC outside [0, 1].
     """
     history = _read_history(history_tsv)
-    with _fresh_style():
+    with fresh_style():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7.5, 6), layout="constrained")
@@ -99,7 +99,7 @@ def plot_history(history_tsv: str | Path, path_stem: str | Path) -> None:
         _plot_loss(above, history["step"], history["loss"])
         _plot_validation(below, history["step"], history["validation_auprc"])
         above.tick_params(labelbottom=True)
-        _save(figure, path_stem)
+        save(figure, path_stem)
 
 
 def _lanes(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -340,7 +340,7 @@ def _problem_of_value(text: str, column: str, before: Sequence[float]) -> str | 
 
 
 @contextmanager
-def _fresh_style() -> Iterator[None]:
+def fresh_style() -> Iterator[None]:
     """Matplotlib's defaults, whatever the user's settings, and names in SVG files that do not vary by run."""
     import matplotlib
 
@@ -360,7 +360,7 @@ def _fresh_style() -> Iterator[None]:
         yield
 
 
-def _save(figure: Figure, path_stem: str | Path) -> None:
+def save(figure: Figure, path_stem: str | Path) -> None:
     with atomic_path(f"{path_stem}.svg") as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
     with atomic_path(f"{path_stem}.png") as temporary:

@@ -1,0 +1,69 @@
+"""Draw what benchmarks/results/growth.json holds: `python -m benchmarks.plots` makes docs/growth.svg and .png."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.cost import RESULTS
+from tfbind.evaluation.plots import fresh_style, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROWS = (("cpu_seconds", "CPU seconds"), ("mebibytes", "MiB of memory"))
+# Okabe & Ito's, as in the plots of an evaluation; with markers, since not all eyes tell them apart.
+STYLES = (("#0072B2", "o"), ("#D55E00", "^"))
+
+
+def plot_growth(found: Mapping[str, Any], path_stem: Path) -> None:
+    """A column of panels for each thing that grows: time above, memory below; the line is in proportion to it."""
+    with fresh_style():
+        from matplotlib.figure import Figure
+
+        axes = found["axes"]
+        figure = Figure(figsize=(2.9 * len(axes), 5.6), layout="constrained")
+        figure.suptitle("How time and memory grow", fontweight="bold")
+        panels = figure.subplots(len(ROWS), len(axes))
+        for column, (name, axis) in enumerate(axes.items()):
+            for row, (of, label) in enumerate(ROWS):
+                _panel(panels[row, column], axis, of)
+                if column == 0:
+                    panels[row, column].set_ylabel(label)
+            panels[0, column].set_title(name)
+            panels[-1, column].set_xlabel(", ".join(filter(None, (name, axis["unit"]))))
+        figure.supxlabel(found["device"], fontsize="small", color="#6B6B6B")
+        save(figure, path_stem)
+
+
+def _panel(panel: Axes, axis: Mapping[str, Any], of: str) -> None:
+    sizes = np.array(axis["sizes"], dtype=float)
+    for (task, costs), (colour, marker) in zip(axis["tasks"].items(), STYLES, strict=False):
+        values = np.array(costs[of])
+        panel.plot(sizes, values, marker=marker, color=colour, label=task, markersize=4)
+        if of == "cpu_seconds":
+            panel.plot(sizes, values[-1] * sizes / sizes[-1], color=colour, linewidth=0.8, linestyle=":")
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(sizes, [_short(size) for size in axis["sizes"]], minor=False)
+    panel.minorticks_off()
+    if of == "cpu_seconds":
+        panel.set_yscale("log")
+        panel.legend(fontsize="x-small", frameon=False)
+    else:
+        panel.set_ylim(bottom=0)
+
+
+def _short(size: int) -> str:
+    for unit, letter in ((10**6, "M"), (2**10, "k")):
+        if size >= unit and size % (unit if unit == 2**10 else unit // 2) == 0:
+            return f"{size / unit:g}{letter}"
+    return str(size)
+
+
+if __name__ == "__main__":
+    plot_growth(json.loads((RESULTS / "growth.json").read_text()), DOCS / "growth")
