@@ -57,6 +57,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in BENCHMARKS]:
         parser.exit(1, f"no such benchmark: {', '.join(unknown)}; there are\n{known}\n")
+    if options.results and not options.full:
+        parser.exit(1, "results that are kept are of real sizes: give --full, too\n")
     return options
 
 

@@ -3,8 +3,9 @@
 Weights, DNA tokens, DNA, proteins and motifs are drawn at random; sizes are the configuration's defaults, but the
 rank is 256. Three things are measured:
 
-1. CPU-seconds that a track of hg38 takes before its bigWig is written, 32 rendered together from a store on disk,
-   by what is known of the factors. Measured over a part of it, with `full` once over chromosome 1, and scaled.
+1. CPU-seconds that a track of hg38 takes before its bigWig is written, from a store on disk, by what is known of
+   the factors: on the average of 32 that are rendered together, what one more adds to them, and one alone.
+   Measured over a part of it, with `full` the first once over chromosome 1, and scaled.
 2. 32 factors in 8 cell types over 1 Mb, beside a pass of trunk and `joint` head for each window, factor and cell
    type: measured for one pair in one window, and multiplied.
 3. FLOPs and CPU-seconds of a factor more and a cell type more in a window, as shares of the trunk's. A scan
@@ -132,8 +133,8 @@ def largest_difference() -> float:
 
 
 def _tracks(bases: int) -> dict[str, dict[str, float]]:
-    """CPU-seconds a track takes over hg38, by kind of factor: all of it, and what 32 tracks more add to 32."""
-    print(f"{'32 tracks of factors with':<42} {'a track':>8} {'one more':>9}   CPU-seconds, scaled to hg38")
+    """CPU-seconds of a track of hg38, by kind of factor and by what is rendered beside it."""
+    print(f"{'factors with':<42} {'of 32':>8} {'one more':>9} {'alone':>8}   CPU-seconds a track, scaled to hg38")
     found = {}
     for name, kind in KINDS.items():
         # A chromosome for the first kind; a part for the others and for what is added.
@@ -141,14 +142,18 @@ def _tracks(bases: int) -> dict[str, dict[str, float]]:
         part = min(bases, PART)
         with _store(max(whole, part)) as store:
             once = _fill_seconds(store, kind, TRACKS, whole) * GENOME / whole
-            base, more = (_fill_seconds(store, kind, count, part) for count in (TRACKS, 2 * TRACKS))
-        added = (more - base) * GENOME / part
-        found[name] = {
-            "a_track": round(once / TRACKS, 2),
-            "a_track_more": round(added / TRACKS, 2),
-            "rendered_bp": whole,
+            alone, base, more = (_fill_seconds(store, kind, count, part) for count in (1, TRACKS, 2 * TRACKS))
+        taken = {
+            "a_track": once / TRACKS,
+            "a_track_more": (more - base) / TRACKS * GENOME / part,
+            "alone": alone * GENOME / part,
         }
-        print(f"{name:<42} {once / TRACKS:8.2f} {added / TRACKS:9.2f}")
+        print(f"{name:<42} {taken['a_track']:8.2f} {taken['a_track_more']:9.2f} {taken['alone']:8.2f}")
+        found[name] = {what: round(seconds, 2) for what, seconds in taken.items()} | {"rendered_bp": whole}
+    with _store(part) as store:
+        seconds = _fill_seconds(store, KINDS[FIRST], TRACKS // 4, part, cells=4) / TRACKS * GENOME / part
+    print(f"{'the first, 8 factors in 4 cell types':<42} {seconds:8.2f}")
+    found["the first, 8 factors in 4 cell types"] = {"a_track": round(seconds, 2), "rendered_bp": part}
     return found
 
 
@@ -170,7 +175,7 @@ def _store(bases: int) -> Iterator[_Store]:
     """Tokens and DNA on disk, of some random ones again and again."""
     rng = np.random.default_rng(0)
     bins = math.ceil(bases / BIN)
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory(prefix="tmp-render.", dir=".") as folder:
         tokens = new_array(Path(folder) / "tokens.npy", np.float16, (bins, RANK))
         codes = new_array(Path(folder) / "codes.npy", np.uint8, (bins * BIN,))
         for array, tile in (
@@ -183,14 +188,16 @@ def _store(bases: int) -> Iterator[_Store]:
         yield _Store(codes, {"genome": tokens}, Path(folder), accessibility)
 
 
-def _fill_seconds(store: _Store, kind: Kind, count: int, bases: int) -> float:
+def _fill_seconds(store: _Store, kind: Kind, count: int, bases: int, cells: int = 1) -> float:
     """CPU-seconds from the store to tracks that wait to be written; the least of some rounds, or one long one."""
     model = make_model(kind)
     factors = make_factors(model, count, kind)
     bins = math.ceil(bases / BIN)
-    data = GenomeData(BIN, {"genome": store.codes}, {"genome": store.accessibility}, np.array([True]))
+    data = GenomeData(
+        BIN, {"genome": store.codes}, {"genome": np.repeat(store.accessibility, cells, 1)}, np.full(cells, True)
+    )
     path = store.folder / "tracks.npy"
-    values = new_array(path, np.uint16, (count, bins))
+    values = new_array(path, np.uint16, (count * cells, bins))
     seconds = []
     for _ in range(1 if bases > PART else ROUNDS):
         start = time.process_time()
@@ -258,6 +265,9 @@ def _shares(pairs: dict[str, Any]) -> dict[str, dict[str, float]]:
     """What one more costs in a window, over the trunk's cost of it: 1 / share, in FLOPs and in CPU-seconds."""
     windows = pairs["bins_of_a_window"] / PIECE
     model = make_model()
+    threads = torch.get_num_threads()
+    # Threads that wait for each other count as busy.
+    torch.set_num_threads(1)
 
     def cost(factors: int, cells: int) -> tuple[float, float]:
         renderer = Renderer(model.head, make_factors(model, factors), BIN)
@@ -284,6 +294,7 @@ def _shares(pairs: dict[str, Any]) -> dict[str, dict[str, float]]:
         by_time = pairs["trunk_cpu_s_a_window"] * number / max(1e-9, (more_seconds - seconds) * windows)
         found[name] = {"flops": round(by_flops), "cpu_seconds": round(by_time)}
         print(f"{name:<44} {by_flops:9,.0f} {by_time:9,.0f}")
+    torch.set_num_threads(threads)
     return found
 
 

@@ -41,10 +41,12 @@ def test_each_axis_is_measured_and_drawn(monkeypatch, capsys, tmp_path):
 
 
 def test_hours_and_bytes_are_constants_times_counts():
-    constants = cost.Constants(10, 1000, 4.45e14, 2.0, 8.0, 1.0, 5.0, 1.0, 2e6)
+    constants = cost.Constants(10, 1000, 4.45e14, 2.0, 8.0, 1.0, 50.0, 5.0, 1.0, 2e6)
     one, many = cost.cost(constants, 1, 1), cost.cost(constants, 100, 10)
     assert one.gpu_hours == many.gpu_hours == pytest.approx(10 / 3600, rel=1e-3), "the genome is embedded once"
-    assert many.cpu_hours == pytest.approx(1000 * 6 / 3600)
+    assert one.cpu_hours == pytest.approx(51 / 3600)
+    assert many.cpu_hours == pytest.approx(10 * (50 + 99 * 5 + 100) / 3600)
+    assert cost.cost(constants, 300, 1).cpu_hours == pytest.approx((3 * 50 + 297 * 5 + 300) / 3600), "3 passes"
     assert many.pair_gpu_hours == pytest.approx(1000 * one.gpu_hours)
     assert many.pair_cpu_hours == pytest.approx(1000 * 10 * 9 / 3600)
     assert many.terabytes == pytest.approx((1000 * 256 * 2 + 1000 * 2e6) / 1e12)
