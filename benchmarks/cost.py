@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bigwig import HG38
+from benchmarks.render import FIRST
 from tfbind.prediction.render import TRACKS_AT_ONCE
 
 RESULTS = Path(__file__).with_name("results")
@@ -78,7 +79,7 @@ def read_constants(results: Path = RESULTS) -> Constants:
     trunk, render, bigwig = (_read(results / f"{name}.json") for name in ("trunk", "render", "bigwig"))
     (row,) = [row for row in trunk["rows"] if row["precision"] == "float32"]
     # Of factors with both a motif and a protein, which take most.
-    track = next(iter(render["cpu_seconds_a_track_of_hg38"].values()))
+    track = render["cpu_seconds_a_track_of_hg38"][FIRST]
     written = bigwig["one_track"]["tfbind"]
     return Constants(
         windows=sum(math.ceil(size / (BIN * CORE_BINS)) for size in HG38.values()),

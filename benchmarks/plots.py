@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.cost import RESULTS
+from benchmarks.growth import AXES
 from tfbind.evaluation.plots import fresh_style, save
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def plot_growth(found: Mapping[str, Any], path_stem: Path) -> None:
         from matplotlib.figure import Figure
 
         axes = found["axes"]
-        figure = Figure(figsize=(2.9 * len(axes), 5.6), layout="constrained")
+        figure = Figure(figsize=(2.6 * len(axes), 5.6), layout="constrained")
         figure.suptitle("How time and memory grow", fontweight="bold")
         panels = figure.subplots(len(ROWS), len(axes))
         for column, (name, axis) in enumerate(axes.items()):
@@ -53,9 +54,31 @@ def _panel(panel: Axes, axis: Mapping[str, Any], of: str) -> None:
     panel.minorticks_off()
     if of == "cpu_seconds":
         panel.set_yscale("log")
+        panel.set_ylim(_values(axis, of).min() / 1.8, _values(axis, of).max() * 3)
+        panel.yaxis.set_major_formatter(_plain)
+        panel.yaxis.set_minor_formatter(_plain if _is_narrow(_values(axis, of)) else _nothing)
         panel.legend(fontsize="x-small", frameon=False)
     else:
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.1 * _values(axis, of).max())
+
+
+def _values(axis: Mapping[str, Any], of: str) -> np.ndarray:
+    """All of a panel's values."""
+    return np.concatenate([costs[of] for costs in axis["tasks"].values()])
+
+
+def _is_narrow(values: np.ndarray) -> bool:
+    """Whether there may be no power of ten among them."""
+    return bool(values.max() < 10 * values.min())
+
+
+def _plain(value: float, _: int) -> str:
+    # 1, 2 and 5 times powers of ten.
+    return f"{value:g}" if f"{value:e}"[0] in "125" else ""
+
+
+def _nothing(_: float, __: int) -> str:
+    return ""
 
 
 def _short(size: int) -> str:
@@ -66,4 +89,7 @@ def _short(size: int) -> str:
 
 
 if __name__ == "__main__":
-    plot_growth(json.loads((RESULTS / "growth.json").read_text()), DOCS / "growth")
+    found = json.loads((RESULTS / "growth.json").read_text())
+    # In the file they stand by name.
+    found["axes"] = {name: found["axes"][name] for name in AXES}
+    plot_growth(found, DOCS / "growth")
