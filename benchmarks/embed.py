@@ -261,7 +261,7 @@ def compare(case: Case, rounds: int) -> dict[str, Any]:
 def difference(model: BindingModel, reference: Reference, case: Case, stretch: WindowStretch) -> float:
     """Largest, between the first window's DNA tokens in a stretch and alone, before they are stored."""
     layout = Stretch(stretch.windows, stretch.length, stretch.core, model.bin)
-    codes = torch.as_tensor(reference.fetch(stretch.chrom, stretch.start, stretch.end)[None])
+    codes = torch.tensor(reference.fetch(stretch.chrom, stretch.start, stretch.end)[None])
     dtype = DTYPES[case.precision]
     with torch.inference_mode():
         together = model.stretch_tokens(codes, layout, model.trunk.for_inference(dtype))[0, 0]

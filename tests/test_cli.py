@@ -349,6 +349,7 @@ def test_what_cannot_be_rendered_is_told(tiny_run, tmp_path):
     refused(tiny_run.tfbind(*arguments, "--region", "chr1:5"), "key '--region': 'chr1:5' is no region")
     refused(tiny_run.tfbind(*arguments, "--factor", "SIMX"), "factors.tsv: there is no factor 'SIMX'", "SIM01")
     refused(tiny_run.tfbind(*arguments, "--cell-type", "CT2"), "CT1.bw: is no folder", "CELL_TYPE.bw")
+    refused(tiny_run.tfbind(*arguments, "--cell-type", "CT1"), "key '--cell-type': CT1 stands twice", "once")
     result = tiny_run.tfbind(*arguments, "--factor", "SIM01", "--batch", "0")
     assert result.exit_code == 2 and "give --factor or --batch, not both" in result.output
     assert not (tmp_path / "out").exists()

@@ -464,7 +464,7 @@ def assemble(
     "cell_types",
     multiple=True,
     required=True,
-    help="A cell type of the table. Given several times, many are rendered together.",
+    help="A cell type of the table. Given several times, many are rendered together; each once.",
 )
 @reference_option
 @factors_option
@@ -486,7 +486,10 @@ def assemble(
     "--region",
     help="Where to render, such as chr7:1-2000000 (first and last base); all of the genome if not given.",
 )
-@output_option("Folder of the tracks to make; of several cell types, of a folder for each.")
+@output_option(
+    "Folder of the tracks to make; of several cell types, of a folder for each. A folder of tracks that is there "
+    "already is replaced as a whole, also with --factor, --batch and --region."
+)
 @threads_option
 @gpus_option
 def render(
@@ -521,7 +524,7 @@ def render(
     _use_threads(threads)
     config, dataset = _read(configs)
     names = _some_factors(wanted, config, dataset) if wanted else _factors_of(batch, config, dataset)
-    rows = [_cell_type(dataset, name, config) for name in dict.fromkeys(cell_types)]
+    rows = [_cell_type(dataset, name, config) for name in _each_once(cell_types)]
     tracks = _tracks_of(rows, accessibility, config)
     genome, checkpoint = _open(reference, model, config)
     where = None if region is None else parse_region(region, genome, config.windows.bin)
@@ -717,6 +720,13 @@ def _cell_type(dataset: DataSet, name: str, config: Config) -> CellTypeRow:
     raise InputError(
         f"there is no cell type '{name}'", file=config.tables.cell_types, mend=f"take one of {known}"
     )
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Cell types, as given. One given twice would be one, whose tracks go elsewhere than those of two."""
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{repeated[0]} stands twice", key="--cell-type", mend="give each cell type once")
+    return names
 
 
 def _measured(dataset: DataSet, targets: Targets) -> list[CellTypeRow]:

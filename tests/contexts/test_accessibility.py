@@ -180,6 +180,13 @@ def test_bad_options(reference: Reference, write) -> None:
     assert build(write("a.txt", "chrI\t0\t10\n"), reference, kind="peaks")[0]["rows"] == 1
 
 
+@pytest.mark.parametrize("bins", [None, range(2, 4)])
+def test_a_track_of_another_assembly_is_refused(reference: Reference, tmp_path: Path, bins: range | None) -> None:
+    write_bigwig(tmp_path / "x.bw", {"chrI": 96, "chrII": 40}, [("chrI", np.ones(96))], 1)
+    with pytest.raises(InputError, match=r"x.bw: chrI has 96 bp in the file and 95 bp in the genome"):
+        binned_accessibility(tmp_path / "x.bw", reference, "chrI", 10, bins)
+
+
 def test_truncated_fragments(reference: Reference, tmp_path: Path) -> None:
     path = tmp_path / "a.frag.gz"
     path.write_bytes(gzip.compress(b"chrI\t0\t10\tA\t1\n" * 5000)[:-9])

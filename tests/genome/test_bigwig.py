@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfbind.core.errors import InputError
-from tfbind.genome import bigwig_writer
+from tfbind.genome import bigwig, bigwig_writer
 from tfbind.genome.bigwig import (
     Track,
     bigwig_intervals,
@@ -379,6 +379,34 @@ def test_names_and_lengths_of_another_genome(tmp_path: Path) -> None:
     twice = entries(tmp_path / "twice.bw", {"chr1": 95, "1": 95}, [("chr1", 0, 9, 1.0)])
     with pytest.raises(InputError, match="'chr1' and '1' are both the genome's 'chrI'"):
         read_chromosome_bins(twice, NAMES, "chrI", 95, 10)
+
+
+@pytest.mark.parametrize("span", [7, 1 << 22])
+@pytest.mark.parametrize("bins", [range(0, 1), range(3, 6), range(8, 10), range(10)], ids=str)
+def test_some_bins_are_a_part_of_all(tmp_path: Path, monkeypatch, span: int, bins: range) -> None:
+    """The last bin has 5 bp; entries begin and end within bins, and reach over the edges of what is read."""
+    monkeypatch.setattr(bigwig, "SPAN", span)
+    rows = [("chrI", 2, 9, 1.5), ("chrI", 9, 34, 0.25), ("chrI", 41, 88, 3.0), ("chrI", 92, 95, 2.0)]
+    path = entries(tmp_path / "x.bw", SIZES, rows)
+    whole = read_chromosome_bins(path, NAMES, "chrI", 95, 10)
+    found = read_chromosome_bins(path, NAMES, "chrI", 95, 10, bins)
+    assert found.dtype == np.float32 and whole.any()
+    np.testing.assert_allclose(found, whole[bins.start : bins.stop], rtol=1e-6)
+    assert not read_chromosome_bins(path, NAMES, "chrIII", 20, 10, range(1, 2)).any()
+
+
+def test_some_bins_are_checked_as_all_are(tmp_path: Path) -> None:
+    for size in (90, 96):
+        other = entries(tmp_path / "other.bw", {"chrI": size}, [("chrI", 0, 9, 1.0)])
+        with pytest.raises(InputError, match=f"other.bw: chrI has {size} bp in the file and 95 bp in the genome"):
+            read_chromosome_bins(other, NAMES, "chrI", 95, 10, range(9, 10))
+    for value in (float("inf"), float("nan")):
+        path = entries(tmp_path / "x.bw", SIZES, [("chrI", 0, 10, 1.0), ("chrI", 10, 20, value)])
+        with pytest.raises(InputError, match=f"x.bw: value {value} at chrI:10 is not a finite number"):
+            read_chromosome_bins(path, NAMES, "chrI", 95, 10, range(1, 3))
+    other = entries(tmp_path / "other.bw", {"chr21": 95}, [("chr21", 0, 9, 1.0)])
+    with pytest.raises(InputError, match="the file has: chr21; the genome has: chrI"):
+        read_chromosome_bins(other, NAMES, "chrI", 95, 10, range(1, 3))
 
 
 def test_no_bigwig(tmp_path: Path, write) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from tfbind.model import inference
 from tfbind.model.data import GenomeData
-from tfbind.model.inference import predict_chromosome, predict_stretch
+from tfbind.model.inference import Predictor
 
 BIN, SIZES = 16, {"long": 16 * 75 - 5, "short": 16 * 14 + 3}
 PAIRS = torch.tensor([(0, 0), (1, 1), (0, 1), (2, 0)])
@@ -31,13 +31,13 @@ def predicted(make_model, make_factors, data, monkeypatch):
     rng = np.random.default_rng(1)
     tokens = {chrom: rng.normal(size=(data.bins(chrom), 12)).astype(np.float16) for chrom in SIZES}
 
+    predictor = Predictor(model, code, data)
+
     def predict(chrom: str, stretch: int) -> np.ndarray:
         monkeypatch.setattr(inference, "STRETCH", stretch)
-        return predict_chromosome(model, code, data, chrom, tokens[chrom], PAIRS)
+        return predictor.stretch(chrom, tokens[chrom], 0, data.bins(chrom), PAIRS)
 
-    predict.stretch = lambda *where: predict_stretch(
-        model, code, data, where[0], tokens[where[0]], *where[1:], PAIRS
-    )
+    predict.stretch = lambda chrom, first, count: predictor.stretch(chrom, tokens[chrom], first, count, PAIRS)
     return predict
 
 

@@ -15,7 +15,7 @@ from tfbind.model import inference
 from tfbind.model.checkpoint import load_checkpoint, save_checkpoint
 from tfbind.model.conditioning import CONDITIONERS
 from tfbind.model.data import GenomeData
-from tfbind.model.inference import predict_chromosome
+from tfbind.model.inference import Predictor
 from tfbind.model.interaction import INTERACTIONS
 from tfbind.model.shape import OUTPUTS
 
@@ -191,10 +191,11 @@ def test_what_looks_along_bins_predicts_in_the_windows_of_training(
     pairs = torch.tensor([[0, 0], [1, 0]])
     with torch.no_grad():
         code = model.head.encode_factors(make_factors([20, 9], [7, 0]))
-    whole = predict_chromosome(model, code, data, "one", tokens, pairs)
+    predictor = Predictor(model, code, data)
+    whole = predictor.stretch("one", tokens, 0, 75, pairs)
     assert whole.shape == (75, 2)
     monkeypatch.setattr(inference, "STRETCH", 11)
-    np.testing.assert_allclose(predict_chromosome(model, code, data, "one", tokens, pairs), whole, atol=1e-5)
+    np.testing.assert_allclose(predictor.stretch("one", tokens, 0, 75, pairs), whole, atol=1e-5)
     # Off the chromosome, and where nothing was embedded, stands what training saw there: tokens of N.
     empty = inference.empty_token(model)
     assert np.abs(empty).max() > 0.1
@@ -219,7 +220,7 @@ def test_what_looks_along_bins_predicts_in_the_windows_of_training(
             torch.as_tensor(tokens[None, run].astype(np.float32)),
             torch.as_tensor(data.codes["one"][None, 15 * 16 : 39 * 16]),
             code,
-            data.contexts(torch.as_tensor(data.window_accessibility("one", 15 - 12, 24 + 24)[None])),
+            data.contexts(torch.tensor(data.window_accessibility("one", 15 - 12, 24 + 24)[None])),
             pairs,
             16,
         ).binding

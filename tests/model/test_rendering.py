@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfbind.model import inference, rendering
 from tfbind.model.data import GenomeData
+from tfbind.model.head import joined_codes
 from tfbind.model.inference import Predictor
 from tfbind.model.rendering import can_render
 
@@ -43,6 +47,13 @@ DECODED = [
     {"conditioning": {"factor": "film"}},
     {"conditioning": {"interaction": "squeeze_excitation"}},
 ]
+# Where every residue is a token, those of a factor are filled up to the most of any.
+COMPANY = [
+    {},
+    {"factor_tokens": 0},
+    {"factor_tokens": 0, "null_token": True},
+    {"factor_tokens": 0, "null_token": True, "interaction_pooling": "mean"},
+]
 KNOWING = {"cell_types": 2, "learnt": 4, "outputs": ("binding", "track")}
 
 
@@ -68,13 +79,15 @@ def data() -> GenomeData:
 
 @pytest.fixture
 def make_predictor(make_model, make_factors, data):
-    def make(chosen=None, shape=None, **settings):
+    def make(chosen=None, shape=None, apart=None, **settings):
         model = make_model(shape={"window_bins": 64, **(KNOWING if shape is None else shape)}, **settings)
-        factors = make_factors(LENGTHS, WIDTHS)
+        factors = make_factors(apart or LENGTHS, WIDTHS)
+        rows = torch.arange(len(factors)) if chosen is None else torch.tensor(chosen)
         with torch.inference_mode():
-            code = model.head.encode_factors(factors)
-            if chosen is not None:
-                code = code.select(torch.tensor(chosen))
+            if apart:
+                code = joined_codes([model.head.encode_factors(factors.select(row[None])) for row in rows])
+            else:
+                code = model.head.encode_factors(factors).select(rows)
         return Predictor(model, code, data)
 
     return make
@@ -105,6 +118,22 @@ def test_a_model_that_is_told_nothing_of_cell_types(make_predictor):
     np.testing.assert_allclose(logits(rendered, "long"), logits(decoded, "long"), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("exponent", [69.0, 79.9])
+def test_a_long_protein_all_of_whose_residues_fit_does_not_overflow(make_model, make_factors, exponent):
+    """Every residue of 8,000 is a token, and all tokens are what stands in the bin: S is 1."""
+    model = make_model(factor_tokens=0, temperature=1 / exponent, temperature_mode="fixed", motif_width=0)
+    head = model.head
+    with torch.no_grad():
+        head.interaction.log_temperature.fill_(-math.log(exponent))
+        head.encoder.to_tokens.weight.zero_()
+        code = head.encode_factors(make_factors([8000], [0]))
+        group = rendering._Group(head, code, rendering._ContextLayers(head))
+        dna = F.normalize(head.encoder.to_tokens.bias.view(1, head.interaction.heads, -1), dim=-1)
+        products = torch.bmm(group.tokens, dna.permute(1, 2, 0)).unflatten(1, (-1, group.size))
+        pooled = group._pooled(head.interaction, products)[:, 0]
+    torch.testing.assert_close(pooled, torch.ones_like(pooled), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("settings", DECODED, ids=str)
 def test_other_heads_are_decoded(make_predictor, settings):
     predictor = make_predictor(**settings)
@@ -117,11 +146,13 @@ def test_a_head_in_training_is_not_rendered(make_model):
 
 
 @pytest.mark.parametrize("chosen", [[0], [3], [4, 1], [2, 3, 0]])
-def test_a_track_does_not_depend_on_the_others(make_predictor, chosen):
+@pytest.mark.parametrize("lengths", [LENGTHS, [20, 37, 0, 14, 70]], ids=str)
+@pytest.mark.parametrize("settings", COMPANY, ids=str)
+def test_a_track_does_not_depend_on_the_others(make_predictor, settings, lengths, chosen):
     """To the byte: neither on the other factors, nor on the other cell types."""
-    whole = logits(make_predictor(), "long")
+    whole = logits(make_predictor(apart=lengths, **settings), "long")
     pairs = torch.cartesian_prod(torch.arange(len(chosen)), torch.tensor([2, 0]))
-    found = logits(make_predictor(chosen), "long", pairs=pairs)
+    found = logits(make_predictor(chosen, apart=lengths, **settings), "long", pairs=pairs)
     for column, (row, cell) in enumerate(pairs.tolist()):
         np.testing.assert_array_equal(found[:, column], whole[:, chosen[row] * CELLS + cell])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +64,21 @@ def test_scores_too_large_for_exp_are_taken_care_of():
     assert (motifs.amax(2).sum(1) > SAFE).all()
     for found, expected in zip(scanned(motifs, codes, 64), reference(motifs, codes, 64), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_that_are_too_large_beside_n_alone_are_taken_care_of(sign):
+    """Over bases, columns of +30 and of -30 cancel; where either lie over N, 120 or -120 are left."""
+    columns = torch.tensor([30.0] * 4 + [-30.0] * 4 + [0.0])[:, None] * sign
+    motifs = (columns + drawn(2, 9, 0)).contiguous()
+    assert (motifs.amax(2).sum(1) < SAFE).all() and (motifs.amin(2).sum(1) > -SAFE).all()
+    codes = bases(64 * 4, 1)
+    codes[64:128] = 4
+    codes[70:74], codes[100:104] = 1, 2
+    found, expected = scanned(motifs, codes, 64), reference(motifs, codes, 64)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.isfinite(one).all()
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
 
 
 def test_what_is_absent_is_zero_and_changes_nothing():

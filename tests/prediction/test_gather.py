@@ -181,6 +181,20 @@ def test_tracks_made_with_something_else_are_refused(batches, tmp_path, key):
     refused(batches, tmp_path, f"{batches[1]}/TF3.json: was made with another {key} than {batches[0]}/TF1.json")
 
 
+def test_tracks_of_a_region_do_not_go_with_those_of_the_whole_genome(batches, tmp_path):
+    write_track(batches[0], "TF1", region=None)
+    write_track(batches[1], "TF3", region="chr2:1-640")
+    refused(
+        batches, tmp_path, f"{batches[1]}/TF3.json: was made with another region than", "chr2:1-640", "region"
+    )
+
+
+def test_tracks_of_one_region_are_laid_together(batches, tmp_path):
+    for folder, name in ((batches[0], "TF1"), (batches[0], "TF.2"), (batches[1], "TF3")):
+        write_track(folder, name, region="chr2:1-640")
+    gather(batches, NAMES, tmp_path / "CT1")
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_damaged_provenance_is_refused(batches, tmp_path, text):
     (batches[1] / "TF3.json").write_text(text)

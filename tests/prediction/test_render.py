@@ -15,6 +15,7 @@ from tfbind.core.errors import InputError
 from tfbind.genome.bigwig import round_fixed
 from tfbind.genome.intervals import read_intervals
 from tfbind.model.data import open_genome_data
+from tfbind.model.head import Head
 from tfbind.model.inference import bins_around
 from tfbind.prediction import render
 from tfbind.prediction.region import Region
@@ -201,7 +202,19 @@ def test_model_that_gives_nan_leaves_nothing(opened, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cell_types_rendered_together_are_as_each_by_itself(rendered, tmp_path):
+@pytest.mark.parametrize(
+    ("factors", "cell_types", "expected"),
+    [(1000, 1, (128, 1)), (5, 3, (5, 3)), (1000, 8, (16, 8)), (1000, 64, (16, 8)), (2, 64, (2, 64))],
+)
+def test_many_cell_types_leave_room_for_as_many_factors_as_cost_alike(factors, cell_types, expected):
+    found = render.tile_size(factors, cell_types)
+    assert found == expected and found[0] * found[1] <= render.TRACKS_AT_ONCE
+
+
+@pytest.mark.parametrize("at_once", [128, 3, 1])
+def test_cell_types_rendered_together_are_as_each_by_itself(rendered, tmp_path, monkeypatch, at_once):
+    """Also in tiles of less than all cell types."""
+    monkeypatch.setattr(render, "TRACKS_AT_ONCE", at_once)
     opened, _ = rendered
     names, alone = ["CT1", "CT2", "CT3"], {}
     for name in names:
@@ -215,9 +228,32 @@ def test_cell_types_rendered_together_are_as_each_by_itself(rendered, tmp_path):
     assert alone["CT1"]["SIM02.bw"] != alone["CT2"]["SIM02.bw"]
 
 
-@pytest.mark.parametrize(("chrom", "first", "count"), [("chr2", 100, 57), ("chr1", 0, 3), ("last", -2, 2)])
-def test_region_is_a_part_of_the_whole(rendered, tmp_path, chrom, first, count):
-    opened, folder = rendered
+PLACES = [("chr2", 100, 57), ("chr1", 0, 3), ("last", -2, 2)]
+
+
+@pytest.fixture(scope="module")
+def along(rendered, tmp_path_factory):
+    """A head that looks along its windows of 16 bins, with shaken weights, and its tracks."""
+    opened, _ = rendered
+    model = opened.checkpoint.model
+    conditioning = model.settings.conditioning.model_copy(update={"interaction": "squeeze_excitation"})
+    settings = model.settings.model_copy(update={"conditioning": conditioning})
+    torch.manual_seed(0)
+    other = deepcopy(model)
+    other.settings, other.shape = settings, replace(model.shape, window_bins=16)
+    other.head = Head(settings, other.shape).eval()
+    with torch.no_grad():
+        for parameter in other.head.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.3)
+    assert not other.head.local
+    changed = replace(opened, checkpoint=replace(opened.checkpoint, model=other))
+    return changed, changed.render(tmp_path_factory.mktemp("along") / "CT1")
+
+
+@pytest.mark.parametrize(("chrom", "first", "count"), PLACES)
+@pytest.mark.parametrize("made_by", ["rendered", "along"])
+def test_region_is_a_part_of_the_whole(request, tmp_path, made_by, chrom, first, count):
+    opened, folder = request.getfixturevalue(made_by)
     sizes = opened.reference.sizes
     chrom = list(sizes)[-1] if chrom == "last" else chrom
     first = first % -(-sizes[chrom] // 64)

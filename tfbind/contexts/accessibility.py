@@ -121,18 +121,7 @@ def binned_accessibility(
     path: Path, reference: Reference, chrom: str, bin: int, bins: range | None = None
 ) -> np.ndarray:
     """Mean accessibility per bin, from a bigWig: float32, over a chromosome or some consecutive bins of it."""
-    if bins is None:
-        return read_chromosome_bins(path, reference.names, chrom, reference.sizes[chrom], bin)
-    start, end = bins.start * bin, min(bins.stop * bin, reference.sizes[chrom])
-    with open_bigwig(path) as handle:
-        theirs = bigwig_chromosomes(handle, path, reference.names).get(chrom)
-        try:
-            entries = None if theirs is None else handle.intervals(theirs, start, end)
-        except RuntimeError as error:
-            raise InputError(f"damaged bigWig ({error})", file=path, mend="make it again") from error
-    table = np.array(entries or np.zeros((0, 3)), dtype=np.float64).reshape(-1, 3)
-    first, last = (np.clip(table[:, column], start, end).astype(np.int64) - start for column in (0, 1))
-    return mean_per_bin(first, last, table[:, 2], end - start, bin).astype(np.float32)
+    return read_chromosome_bins(path, reference.names, chrom, reference.sizes[chrom], bin, bins)
 
 
 def _kind(source: Path, kind: str | None) -> str:

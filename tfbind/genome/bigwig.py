@@ -198,9 +198,16 @@ def bigwig_chromosomes(handle: Any, path: str | Path, names: ChromosomeNames) ->
 
 
 def bigwig_intervals(
-    path: str | Path, names: ChromosomeNames, chrom: str, size: int
+    path: str | Path, names: ChromosomeNames, chrom: str, size: int, first: int = 0, last: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The entries of a bigWig on a chromosome.
+
+    Parameters
+    ----------
+    size
+        The chromosome's, in the genome, bp.
+    first, last
+        0-based half-open, bp: entries are read here alone, and cut at the ends; by default, everywhere.
 
     Returns
     -------
@@ -221,7 +228,9 @@ def bigwig_intervals(
             parts = [np.zeros((0, 3))]
         else:
             _check_length(handle.chroms(theirs), path, chrom, size)
-            parts = [_entries(handle, path, theirs, low, min(low + SPAN, size)) for low in range(0, size, SPAN)]
+            stop = size if last is None else last
+            lows = range(first, stop, SPAN)
+            parts = [_entries(handle, path, theirs, low, min(low + SPAN, stop)) for low in lows]
     table = np.concatenate([np.zeros((0, 3)), *parts])
     starts, ends = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
     if len(wrong := np.flatnonzero(~np.isfinite(table[:, 2]))):
@@ -234,12 +243,17 @@ def bigwig_intervals(
     return starts, ends, table[:, 2]
 
 
-def read_chromosome_bins(path: str | Path, names: ChromosomeNames, chrom: str, size: int, bin: int) -> np.ndarray:
-    """Mean per bin over a chromosome: float32 (ceil(size / bin),); bases without a value count as 0.
+def read_chromosome_bins(
+    path: str | Path, names: ChromosomeNames, chrom: str, size: int, bin: int, bins: range | None = None
+) -> np.ndarray:
+    """Mean per bin over a chromosome, or over some consecutive `bins` of it: float32; without a value is 0.
 
     The last bin's mean is over the bp it has. Errors as `bigwig_intervals`.
     """
-    return mean_per_bin(*bigwig_intervals(path, names, chrom, size), size, bin).astype(np.float32)
+    bins = range(bin_count(size, bin)) if bins is None else bins
+    first, last = bins.start * bin, min(bins.stop * bin, size)
+    start, end, value = bigwig_intervals(path, names, chrom, size, first, last)
+    return mean_per_bin(start - first, end - first, value, last - first, bin).astype(np.float32)
 
 
 def _entries(handle: Any, path: str | Path, chrom: str, start: int, end: int) -> np.ndarray:

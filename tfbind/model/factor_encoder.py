@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from tfbind.model.conditioning import masked_mean
 
+# Tokens are summed up when their number is a multiple of it.
+ROWS = 4
+
 
 class ResidueBlock(nn.Module):
     """Depthwise-separable convolution over residues with a residual connection; padding stays zero."""
@@ -139,6 +142,10 @@ class FactorEncoder(nn.Module):
     def summary(self, pooled: Tensor, mask: Tensor) -> Tensor:
         """One vector a factor, (factors, hidden)."""
         if self.queries is None:
+            # PyTorch sums up rows by four, then those that are left over: so that there are never any, and how a
+            # sum is rounded does not depend on how many tokens fill it up.
+            short = -pooled.shape[1] % ROWS
+            pooled, mask = F.pad(pooled, (0, 0, 0, short)), F.pad(mask, (0, short))
             return self.to_summary(masked_mean(pooled, mask))
         return self.to_summary(pooled.flatten(1))
 

@@ -135,23 +135,10 @@ class Predictor:
         return kept.reshape(-1, kept.shape[-1])[first - lowest :][:count]
 
 
-def predict_stretch(
-    model: BindingModel,
-    factors: FactorCode,
-    data: GenomeData,
-    chrom: str,
-    tokens: np.ndarray,
-    first: int,
-    count: int,
-    pairs: Tensor,
-) -> np.ndarray:
-    """Logits of bins `first` .. `first + count` of a chromosome, float32 (count, pairs): see `Predictor`."""
-    return Predictor(model, factors, data).stretch(chrom, tokens, first, count, pairs)
-
-
 def bins_around(model: BindingModel) -> int:
     """Bins on either side of a bin that its prediction may depend on, at most."""
-    return MARGIN if model.head.local else model.shape.window_bins
+    # A window may begin or end almost its length away, and the accessibility tower looks beyond its ends.
+    return MARGIN if model.head.local else model.shape.window_bins + ACCESSIBILITY_REACH
 
 
 def _in_threads(function: Callable[[int], None], items: Iterable[int]) -> None:
@@ -214,15 +201,3 @@ def _decode(
             arrays[0], arrays[1], factors, data.contexts(arrays[2]), pairs.to(device), model.bin
         )
     return found.binding.cpu().numpy()
-
-
-def predict_chromosome(
-    model: BindingModel,
-    factors: FactorCode,
-    data: GenomeData,
-    chrom: str,
-    tokens: np.ndarray,
-    pairs: Tensor,
-) -> np.ndarray:
-    """Logits of a whole chromosome, float32 (bins, pairs)."""
-    return predict_stretch(model, factors, data, chrom, tokens, 0, data.bins(chrom), pairs)

@@ -113,8 +113,9 @@ class Filip(nn.Module):
         """A token that stands for `nothing here` in every factor, normalised like all others."""
         if self.null is None:
             return factor, mask
+        # Before the others: how a sum over tokens is rounded then does not depend on how many fill it up.
         null = self.null.expand(*factor.shape[:-2], 1, -1)
-        return torch.cat([factor, null], -2), F.pad(mask, (0, 1), value=True)
+        return torch.cat([null, factor], -2), F.pad(mask, (1, 0), value=True)
 
     def _normalised(self, x: Tensor, norm: TokenNorm) -> Tensor:
         return norm(rearrange(x, "... (heads d) -> ... heads d", heads=self.heads))

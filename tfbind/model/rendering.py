@@ -31,8 +31,8 @@ PIECE, BLOCK, GROUP = 1024, 128, 32
 LANES = 16
 # Bins on either side of a piece whose motif match counts, too.
 NEAR = 1
-# exp of it is far from overflow, also summed over tokens.
-BOUND = 80.0
+# exp of it is far from overflow, also summed over the residues of any protein.
+BOUND = 70.0
 OUTPUT = "binding"
 
 
@@ -91,6 +91,7 @@ class Renderer:
             chosen = {cell: _places(pairs, first, first + group.count, cell) for cell in cells}
             if not any(len(places) for _, places in chosen.values()):
                 continue
+            biases = {cell: group.bias_in(features[cell]) for cell in cells}
             rows = slice(first, first + group.count)
             blocks = group.laid_out(
                 [
@@ -103,7 +104,7 @@ class Renderer:
                 met = group.meet(filip, normalised[bins], features_of_block)
                 for cell, (own, places) in chosen.items():
                     if len(places):
-                        out[places, bins] = group.join(met, features[cell], block)[own]
+                        out[places, bins] = group.join(met, features[cell], biases[cell], block)[own]
         return out
 
     def _cell_types(self, dna: Tensor, contexts: ContextBatch, cells: list[int]) -> dict[int, _CellType]:
@@ -288,12 +289,15 @@ class _Group:
             pooled = products.sub_(top[:, None]).exp_().sum(1).log_().add_(top)
         return pooled.sub_(self.numbers.log()).mul_(self.tau)
 
-    def join(self, met: Tensor, cell: _CellType, block: int) -> Tensor:
-        """Logits in one cell type, (size, BLOCK)."""
-        bias = self.bias
-        if cell.whole is not None:
-            of_cell = self.cell_bias(self.summary, cell.whole.expand_as(self.summary))
-            bias = bias + of_cell[: self.size, self.output]
+    def bias_in(self, cell: _CellType) -> Tensor:
+        """What holds of all bins in one cell type: a, and g where there is one, (size,)."""
+        if cell.whole is None:
+            return self.bias
+        of_cell = self.cell_bias(self.summary, cell.whole.expand_as(self.summary))
+        return self.bias + of_cell[: self.size, self.output]
+
+    def join(self, met: Tensor, cell: _CellType, bias: Tensor, block: int) -> Tensor:
+        """Logits in one cell type, (size, BLOCK); of it is the `bias`."""
         bins = slice(block * BLOCK, (block + 1) * BLOCK)
         joined = torch.addmm(bias[:, None], self.v, cell.hidden[block].T)
         return joined.add_((met * cell.met[:, None, bins]).sum(0)).add_(cell.bias[bins])

@@ -35,6 +35,9 @@ def as_bases(seq: Tensor | np.ndarray | str | Sequence[str], *, device: torch.de
         seq = [seq]
     if not isinstance(seq, Tensor | np.ndarray):
         return _from_strings(seq).to(device)
+    if isinstance(seq, np.ndarray):
+        # Copied only if need be: torch takes no reversed view, and warns of one that cannot be written to.
+        seq = np.require(seq, requirements="CW")
     found = torch.as_tensor(seq).to(device)
     if not found.numel():
         raise InputError("there is no sequence", key="seq", mend="give at least one")

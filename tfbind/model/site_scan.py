@@ -64,7 +64,8 @@ class SiteScan:
         self.count, self.present = len(motifs), present
         # In 64 bits, so that it does not matter to the last one how wide the other motifs are.
         self.mean, self.deviation = (moment.float() for moment in score_moments(motifs.double()))
-        lowest, highest = motifs.amin(2).sum(1), motifs.amax(2).sum(1)
+        # N scores 0: over it, a column adds to neither.
+        lowest, highest = motifs.amin(2).clamp(max=0).sum(1), motifs.amax(2).clamp(min=0).sum(1)
         safe = (lowest > -SAFE) & (highest < SAFE)
         # A motif's company must not change how it is computed: those that need care are scanned by themselves.
         self.tables = [

@@ -14,7 +14,7 @@ from tfbind.core.files import atomic_dir, read_json
 # What rendering makes of each factor.
 ENDINGS = (".bw", ".json", ".narrowPeak")
 # What the tracks of one cell type have in common, as their provenance says.
-SHARED = ("cell_type", "context", "model", "genome", "genome_embedding", "bin")
+SHARED = ("cell_type", "context", "model", "genome", "genome_embedding", "bin", "region")
 
 _AGAIN = "render this batch again: `tfbind render --batch`"
 
@@ -42,7 +42,7 @@ def gather(batches: Sequence[str | Path], names: Sequence[str], output: str | Pa
     ------
     InputError
         A batch that is not there, a factor that is missing, stands twice or is none of `names`, a file of its
-        three that is missing, or tracks of another cell type, context, model or genome than the first.
+        three that is missing, or tracks of another cell type, context, model, genome or region than the first.
     """
     found = _tracks(batches, set(names))
     _check_whole(found, names)
@@ -100,7 +100,7 @@ def _check_alike(provenances: Sequence[Path]) -> None:
                 raise InputError(
                     f"was made with another {key} than {provenances[0]}: {about[key]}, not {first[key]}",
                     file=path,
-                    mend="render all batches again, with one model",
+                    mend="render all batches again, with one model, and of one region or of all the genome",
                 )
 
 
@@ -108,7 +108,8 @@ def _about(path: Path) -> dict[str, Any]:
     """What a track says of itself, as far as it shares it with the others."""
     try:
         content = read_json(path)
-        return {key: content[key] for key in SHARED}
+        # Without one, a track is of all the genome.
+        return {key: content[key] for key in SHARED if key != "region"} | {"region": content.get("region")}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"is no provenance of a track ({error})", file=path, mend=_AGAIN) from error
 

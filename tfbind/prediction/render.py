@@ -31,11 +31,12 @@ from tfbind.model.data import GenomeData
 from tfbind.model.factors import FactorBatch
 from tfbind.model.head import FactorCode, joined_codes
 from tfbind.model.inference import Predictor
+from tfbind.model.rendering import LANES
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.peaks import write_peaks
 from tfbind.prediction.region import Region, write_region
 
-# Tracks that lie on the disk at once before they are written as bigWigs, 2 bytes a bin, whatever their number.
+# Tracks that are predicted at once and lie on the disk before they are written as bigWigs, 2 bytes a bin.
 TRACKS_AT_ONCE = 128
 # Probabilities in a bigWig are multiples of 2^-BITS: coarser ones rank bins otherwise, finer ones take more room.
 BITS = 15
@@ -112,9 +113,9 @@ def render_cell_types(
 ) -> None:
     """Write bigWig, narrowPeak and provenance JSON of each factor in each cell type, a whole folder a cell type.
 
-    The genome embedding is read once for all of them, or once for every `TRACKS_AT_ONCE` tracks; motifs are
-    scanned and factors meet the DNA once for all cell types. On a CPU, a track depends neither on the other
-    factors nor on the other cell types, to the byte.
+    The genome embedding is read once for all of them, or once for every `TRACKS_AT_ONCE` tracks (`tile_size`);
+    motifs are scanned and factors meet the DNA once for all cell types of these. On a CPU, a track depends
+    neither on the other factors nor on the other cell types, to the byte.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ def render_cell_types(
         If the model gives values that are not finite.
     """
     spans = [region] if region else [Region(chrom, 0, data.bins(chrom)) for chrom in reference.sizes]
-    size = max(1, TRACKS_AT_ONCE // len(cell_types))
+    size, cells_at_once = tile_size(len(names), len(cell_types))
     title = f"rendering {', '.join(each.name for each in cell_types)}"
     with ExitStack() as stack:
         folders = [stack.enter_context(atomic_dir(each.output)) for each in cell_types]
@@ -139,27 +140,35 @@ def render_cell_types(
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(prefix=".tracks.", suffix=".tmp", dir=folders[0])
         )
+        numbers = Path(scratch) / "tracks.npy"
         for low in range(0, len(names), size):
             group = names[low : low + size]
-            values = new_array(
-                Path(scratch) / f"{low}.npy",
-                np.uint16,
-                (len(group) * len(cell_types), sum(span.count for span in spans)),
-            )
             code = _encoded(checkpoint.model, factor_batch(factor_set, group))
-            fill_numbers(values, checkpoint.model, code, embedding.tokens, reference, data, spans)
-            tracks = [
-                _Track(factor, cell_type, folder, row, spans)
-                for (factor, (cell_type, folder)), row in zip(
-                    itertools.product(group, zip(cell_types, folders, strict=True)), values, strict=True
-                )
-            ]
-            _write_bigwigs(tracks, reference, checkpoint.model.bin)
-            for track in tracks:
-                _describe(track, checkpoint, embedding, reference, factor_set, region)
-                progress.advance()
-            del tracks, values
-            (Path(scratch) / f"{low}.npy").unlink()
+            for first in range(0, len(cell_types), cells_at_once):
+                cells = range(first, min(first + cells_at_once, len(cell_types)))
+                shape = (len(group) * len(cells), sum(span.count for span in spans))
+                values = new_array(numbers, np.uint16, shape)
+                fill_numbers(values, checkpoint.model, code, embedding.tokens, reference, data, spans, cells)
+                tracks = [
+                    _Track(factor, cell_types[cell], folders[cell], row, spans)
+                    for (factor, cell), row in zip(itertools.product(group, cells), values, strict=True)
+                ]
+                _write_bigwigs(tracks, reference, checkpoint.model.bin)
+                for track in tracks:
+                    _describe(track, checkpoint, embedding, reference, factor_set, region)
+                    progress.advance()
+                del track, tracks, values
+                numbers.unlink()
+
+
+def tile_size(factors: int, cell_types: int) -> tuple[int, int]:
+    """Factors and cell types to predict at once, `TRACKS_AT_ONCE` tracks at most.
+
+    All cell types, unless few factors would then be left: up to `LANES` cost as much as one.
+    """
+    least = min(LANES, TRACKS_AT_ONCE)
+    size = min(factors, max(TRACKS_AT_ONCE // cell_types, least))
+    return size, min(cell_types, TRACKS_AT_ONCE // size)
 
 
 def fill_numbers(
@@ -170,8 +179,9 @@ def fill_numbers(
     reference: Reference,
     data: GenomeData,
     spans: Sequence[Region],
+    cells: Sequence[int] | None = None,
 ) -> None:
-    """Predict the tracks of factors in all cell types of `data`.
+    """Predict the tracks of factors in cell types of `data`: those of the columns `cells`, by default all.
 
     Parameters
     ----------
@@ -182,7 +192,8 @@ def fill_numbers(
     """
     keep_freed_memory()
     predictor = Predictor(model, factors, data)
-    pairs = torch.cartesian_prod(torch.arange(len(factors.mask)), torch.arange(len(data.has_track)))
+    columns = torch.arange(len(data.has_track)) if cells is None else torch.tensor(list(cells))
+    pairs = torch.cartesian_prod(torch.arange(len(factors.mask)), columns)
     done = 0
     for span in spans:
         usable = torch.as_tensor(reference.usable_bins(span.chrom, model.bin))
@@ -296,5 +307,8 @@ def _describe(
 
 
 def _presentable_threshold(threshold: float | None) -> float | None:
-    """Rounded as the track is: a bin at or above the threshold is so after rounding, too; never 0."""
+    """Rounded as the track is, so that rounding takes no bin at the threshold below it; never 0, though.
+
+    Below half of 2^-BITS a track shows 0, which is no peak whatever the threshold.
+    """
     return None if threshold is None else max(float(round_fixed(np.array(threshold), BITS)), 2.0**-BITS)

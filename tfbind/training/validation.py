@@ -15,7 +15,7 @@ from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
 from tfbind.model.embedding import embed_stretches
 from tfbind.model.factors import FactorBatch
-from tfbind.model.inference import STRETCH, predict_stretch
+from tfbind.model.inference import STRETCH, Predictor
 from tfbind.training import processes
 from tfbind.training.splits import Split
 from tfbind.training.trunkcache import TrunkCache
@@ -65,8 +65,9 @@ class Validator:
             for chrom in self.split.validation
             for first in range(0, self.data.bins(chrom), STRETCH)
         ]
+        predictor = Predictor(model, code, self.data)
         own = [
-            predict_stretch(model, code, self.data, chrom, tokens[chrom], first, count, chosen)
+            predictor.stretch(chrom, tokens[chrom], first, count, chosen)
             for chrom, first, count in (pieces[index] for index in processes.share(len(pieces)))
         ]
         parts = processes.gathered_by_main(own)
