@@ -27,14 +27,14 @@ def test_each_axis_is_measured_and_drawn(monkeypatch, capsys, tmp_path):
         "genome": growth.Axis(
             "bp", (60_000, 90_000), (), {"embed": lambda bases: growth.embed_task(bases, 4096)}
         ),
-        "factors": growth.Axis("", (1, 2), (), {"render": lambda factors: growth.render_task(60_000, factors)}),
+        "factors": growth.Axis("", (2,), (), {"render": lambda factors: growth.render_task(60_000, factors)}),
     }
     monkeypatch.setattr(growth, "AXES", axes)
     found = growth.run()
     assert found["ratio"].keys() == {"genome", "factors"}
     for axis in found["axes"].values():
         for costs in axis["tasks"].values():
-            assert all(len(column) == 2 and min(column) > 0 for column in costs.values())
+            assert all(len(column) == len(axis["sizes"]) and min(column) > 0 for column in costs.values())
     assert capsys.readouterr().out.count("embed") == 2
     plot_growth(found, tmp_path / "growth")
     assert (tmp_path / "growth.svg").stat().st_size > 1000
