@@ -1,6 +1,6 @@
 """What a frozen trunk says of training windows, kept on disk: each window runs through the trunk once.
 
-A window is known by its bases. Each is one file, renamed when whole: a training that was killed goes on from those
+A window is known by its bases. Each is one file, renamed when whole: a killed training goes on from those
 that are there, and several processes or trainings may share a folder.
 """
 
