@@ -111,8 +111,8 @@ def test_pieces_of_any_size_meet_without_a_seam(threads, codes, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["cores in the middle", "cores that are windows", "windows of few bins"])
-def test_a_gpu_takes_a_bounded_number_of_bases_at_a_time(name, codes, monkeypatch):
-    """However many windows and stretches there are. A CPU takes a window at a time."""
+def test_a_chunk_has_a_bounded_number_of_bases(name, codes, monkeypatch):
+    """However many windows and stretches there are: they bound the memory of a GPU."""
     taken, whole = [], FastTower._chunk
 
     def noting(self, scratch, codes, first, last, into):
@@ -122,15 +122,13 @@ def test_a_gpu_takes_a_bounded_number_of_bases_at_a_time(name, codes, monkeypatc
     monkeypatch.setattr(FastTower, "_chunk", noting)
     stretch = STRETCHES[name]
     trunk, drawn = a_trunk(), codes(3, stretch.bp)
-    assert_same(trunk, drawn, stretch)
-    assert {sequences for sequences, _ in taken} == {1}
-    # What a GPU does, on a CPU.
     tower = trunk.for_inference().tower
     parts = drawn.unfold(1, stretch.length, stretch.core).reshape(-1, stretch.length)
     bins = stretch.length // stretch.bin
     found = {}
     for most in (2**18, 700, 200, 1):
-        monkeypatch.setattr(fast_tower, "limits", lambda _, most=most: (most, most))
+        monkeypatch.setattr(fast_tower, "CHUNK_BP", most)
+        assert_same(trunk, drawn, stretch)
         taken.clear()
         found[most] = torch.empty(len(parts), bins, tower.width)
         tower.run(Workers(None), [(parts, 0, bins, found[most])])

@@ -20,7 +20,7 @@ from tfbind.model.pieces import Scratch, Workers, pieces_of
 from tfbind.model.short_convolution import INPUTS, OUTPUTS, TAPS, convolve, transformed_taps, transforms
 
 GELU_FACTOR = 1.702
-# Bases of a window that one thread takes at a time on a CPU, and positions of a layer that stay in its cache.
+# Bases that one thread takes at a time on a CPU, and positions of a layer that stay in its cache.
 CHUNK_BP, TILE_POSITIONS = 32_768, 1024
 # Elsewhere, of all sequences together: at Enformer's width a base takes up to 16 kB (float32).
 DEVICE_CHUNK_BP = 2**18
@@ -29,9 +29,9 @@ N_CODE = 4
 Span = tuple[Tensor, int, int, Tensor]
 
 
-def limits(device: torch.device) -> tuple[int, int]:
-    """Most bp, and most sequences, of a chunk. Threads share a CPU's, so they are small there."""
-    return (CHUNK_BP, 1) if device.type == "cpu" else (DEVICE_CHUNK_BP, DEVICE_CHUNK_BP)
+def chunk_bp(device: torch.device) -> int:
+    """Most bases of all sequences of a chunk."""
+    return CHUNK_BP if device.type == "cpu" else DEVICE_CHUNK_BP
 
 
 def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
@@ -224,12 +224,13 @@ class FastTower(nn.Module):
 
     def _chunks(self, codes: Tensor, first: int, last: int, into: Tensor) -> list[Span]:
         """What is done at a time: several sequences, or bins of one."""
-        most_bp, most_sequences = limits(codes.device)
-        together = min(most_sequences, max(1, most_bp // (self.bin * (last - first))))
+        most = chunk_bp(codes.device) // self.bin
+        # Short ones together: a layer's weights are read for each chunk.
+        together = max(1, most // (last - first))
         return [
             (codes[low:high], first + start, first + end, into[low:high, start:end])
             for low, high in pieces_of(len(codes), together)
-            for start, end in pieces_of(last - first, most_bp // self.bin)
+            for start, end in pieces_of(last - first, most)
         ]
 
     def _chunk(self, scratch: Scratch, codes: Tensor, first: int, last: int, into: Tensor) -> None:
