@@ -20,7 +20,7 @@ BENCHMARKS = {
     "render": "tracks from a genome embedding, rendered together, beside tf-bind-transformer a pair",
     "bigwig": "writing a track of hg38: dense bigWig beside an entry a run, and what rounding costs evaluation",
     "windows": "reading windows of bases, beside pyfaidx and enformer-pytorch's FastaInterval",
-    "frozen": "training on a frozen trunk from cached DNA tokens, beside running the trunk",
+    "frozen": "training on a frozen trunk from its embeddings kept on disk, beside running the trunk",
     "loader": "the share of a training step that waits for its data, read in the step and read ahead",
     "proteins": "ESM-2 batched by tokens, beside fair-esm's own loop",
     "growth": "time and memory as genome, windows, factors, cell types, experiments and rank grow",

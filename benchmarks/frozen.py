@@ -3,6 +3,9 @@
 Two trainings from the same weights take the same steps in turn; the second one's windows are embedded before, and
 kept on disk, which is timed by itself. Losses of both must be the same. The genome is a window or a few long: a
 step takes as long on any.
+
+A frozen trunk could run in each step as it does in inference, which is faster than as a part of training. What
+such a step would take is computed: embedding its windows, and a step from what is kept.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +48,18 @@ FULL = Size(
 )
 
 
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """As in training; whatever runs after is as before."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@_deterministic()
 def run(
     full: bool = False, *, size: Size | None = None, rounds: int | None = None, steps: int = 2, more: int = 10
 ) -> dict[str, Any]:
@@ -53,14 +70,13 @@ def run(
     full
         At Enformer's published size.
     rounds, steps
-        Rounds of so many steps each, of either training; the first step of each finds nothing read ahead, and is
-        not timed.
+        Rounds of so many steps each, of either training, all timed; the first of each round finds nothing read
+        ahead, and is left out of the share that steps waited.
     more
         Steps that the faster training takes after that, and that are timed, too.
     """
     rounds = rounds or (1 if full else 2)
     size = size or (FULL if full else SMALL)
-    torch.use_deterministic_algorithms(True, warn_only=True)
     data = make_data(size)
     spacing = size.length // size.bin
     with tempfile.TemporaryDirectory() as folder:
@@ -79,9 +95,9 @@ def run(
         began = time.perf_counter()
         cache.of(windows)
         filled = time.perf_counter() - began
+        embedded = filled / len(windows)
         print(
-            f"embedding {len(windows)} windows took {filled:.1f} s, {filled / len(windows):.2f} s a window, once",
-            flush=True,
+            f"embedding {len(windows)} windows took {filled:.1f} s, {embedded:.2f} s a window, once", flush=True
         )
         found = {name: _Taken() for name in trainers}
         for index in range(rounds):
@@ -91,6 +107,7 @@ def run(
         losses = {name: list(each.losses) for name, each in found.items()}
         found["cache"].take(trainers["cache"], range(rounds * steps, rounds * steps + more))
     seconds = {name: statistics.median(each.seconds) for name, each in found.items()}
+    by_inference = size.windows * embedded + seconds["cache"]
     difference = max(abs(one - other) for one, other in zip(*losses.values(), strict=True))
     print(
         f"windows of {size.length:,} bp, {size.windows} a step, {size.drawn} experiments; trunk of width "
@@ -99,15 +116,22 @@ def run(
     print(f"{'':<22} {'s/step':>8} {'steps/s':>8} {'waited for data':>16}")
     for name, each in found.items():
         print(f"{name:<22} {seconds[name]:8.3f} {1 / seconds[name]:8.3f} {each.waited:16.2%}", flush=True)
+    print(
+        f"a step whose trunk were the inference trunk would take {by_inference:.3f} s (computed), "
+        f"{by_inference / seconds['cache']:.1f} times one from what is kept"
+    )
     print(f"largest difference of losses {difference:.1e}, of weights after them {weights:.1e}")
     return {
         "ratio": round(seconds["trunk"] / seconds["cache"], 1),
+        "ratio_to_inference_trunk": round(by_inference / seconds["cache"], 1),
         "max_abs_diff": difference,
         "weights_max_abs_diff": weights,
         "losses": len(losses["trunk"]),
         "seconds_per_step": {name: round(each, 4) for name, each in seconds.items()},
+        "seconds_per_step_by_inference_trunk": round(by_inference, 4),
+        "timed_steps": {name: len(each.seconds) for name, each in found.items()},
         "waited": {name: round(each.waited, 5) for name, each in found.items()},
-        "seconds_to_embed_a_window": round(filled / len(windows), 3),
+        "seconds_to_embed_a_window": round(embedded, 3),
         "megabytes_a_window": round(cache.window_bytes / 1e6, 2),
         "megabytes_a_mb_and_strand": round(cache.window_bytes / size.length, 1),
         "windows": [size.windows, size.length],
@@ -124,22 +148,22 @@ class _Taken:
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.losses: list[float] = []
-        self._waited = 0.0
+        self._waited = self._read_ahead = 0.0
 
     @property
     def waited(self) -> float:
-        """Share of the steps' time."""
-        return self._waited / sum(self.seconds)
+        """Share of the time of the steps whose data were read ahead."""
+        return self._waited / self._read_ahead
 
     def take(self, trainer: Trainer, steps: range) -> None:
         with trainer.ahead:
-            self.losses.append(trainer._step(steps[0]))
-            before = trainer.ahead.waited
-            for step in steps[1:]:
-                began = time.perf_counter()
+            for step in steps:
+                before, began = trainer.ahead.waited, time.perf_counter()
                 self.losses.append(trainer._step(step))
                 self.seconds.append(time.perf_counter() - began)
-            self._waited += trainer.ahead.waited - before
+                if step > steps[0]:
+                    self._waited += trainer.ahead.waited - before
+                    self._read_ahead += self.seconds[-1]
 
 
 def _windows(trainer: Trainer, steps: int) -> np.ndarray:

@@ -113,4 +113,4 @@ def _fill(trainer: Trainer, steps: int) -> None:
     ).numpy()
     for step in range(steps):
         for window in trainer.sampler.batch(step, trainer.settings.batch_size).codes:
-            trainer.cache._write(trainer.cache._path(window), noise)
+            trainer.cache._keep(trainer.cache._path(window), noise)

@@ -634,8 +634,9 @@ class EmbeddingCacheSettings(Section):
 
     precision: Literal["fp32", "fp16"] = Field(
         "fp32",
-        description="`fp32`: training is the same as without. `fp16`: half the bytes; embeddings are rounded to "
-        "3 digits, unless the trunk runs in 16 bits itself (training.precision).",
+        description="`fp32`: on a CPU, training is the same as without; a GPU rounds in convolutions (TF32), and "
+        "not alike here and in a training step. `fp16`: half the bytes; embeddings are rounded to 3 digits, "
+        "unless the trunk runs in 16 bits itself (training.precision).",
     )
     folder: Path | None = Field(
         None,
@@ -645,9 +646,12 @@ class EmbeddingCacheSettings(Section):
     gigabytes: float = Field(
         100.0,
         gt=0,
-        description="Most that one trunk's embeddings take there. Windows beyond it run through the trunk each "
-        "time. A window takes bins x width x 4 bytes (`fp16`: 2); Enformer's 18.9 MB, that is 96 MB per Mb of "
-        "genome and strand where windows stand side by side.",
+        description="A training adds to its trunk's embeddings until they take so much there. It counts what was "
+        "there when it began and what it adds: trainings that share a folder at the same time may each add so "
+        "much. Embeddings by trunks of other weights (another seed) or versions of tfbind do not count, and "
+        "stay until they are deleted. Windows beyond it run through the trunk each time. A window takes bins x "
+        "width x 4 bytes (`fp16`: 2); Enformer's 18.9 MB, that is 96 MB per Mb of genome and strand where "
+        "windows stand side by side.",
     )
 
 

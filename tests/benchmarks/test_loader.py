@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+import pytest
 
 from benchmarks import loader
 from benchmarks.training_world import Size
 
 
+@pytest.mark.usefixtures("one_torch_thread")
 def test_reading_ahead_changes_no_loss(capsys):
-    torch.set_num_threads(1)
     model = {"trunk": {"dim": 48, "depth": 1, "heads": 2, "dim_divisible_by": 12}, "rank": 16}
     tiny = Size(
         length=2048, bin=64, windows=2, experiments=4, drawn=3, cell_types=2, chromosome=8192, model=model

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+import pytest
 
 from benchmarks import proteins
 
 
+@pytest.mark.usefixtures("one_torch_thread")
 def test_both_loops_give_the_same(monkeypatch, capsys):
-    torch.set_num_threads(1)
     monkeypatch.setitem(proteins.ESM2_SIZES, "esm2_t6_8M_UR50D", (2, 40, 5))
     found = proteins.run(lengths=[30, 12, 45], rounds=1)
     assert found["max_abs_diff"] < 1e-5

@@ -46,13 +46,21 @@ def test_an_error_comes_up_where_its_item_is_asked_for():
 
 
 def test_who_breaks_off_leaves_no_thread_and_nothing_is_made_after():
-    made = []
-    with pytest.raises(KeyboardInterrupt), ahead(made.append, range(1000), 500) as found:
+    begun, go, made = threading.Event(), threading.Event(), []
+
+    def make(item: int) -> None:
+        if item == 1:
+            begun.set()
+            go.wait(10)
+        made.append(item)
+
+    with pytest.raises(KeyboardInterrupt), ahead(make, range(1000), 500) as found:
         next(found)
+        assert begun.wait(10)
+        threading.Timer(0.05, go.set).start()
         raise KeyboardInterrupt
     assert no_thread_is_left()
-    count = len(made)
-    assert len(made) == count <= 501
+    assert made == [0, 1], "what it was at, and none of the 499 that waited"
 
 
 def test_what_is_given_is_done_in_order_by_the_end_of_the_block():

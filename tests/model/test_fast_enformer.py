@@ -19,7 +19,7 @@ from tfbind.model.fast_enformer import FastEnformer
 from tfbind.model.fast_tower import FastTower, Rest
 from tfbind.model.finetuning import fine_tune
 from tfbind.model.inference_trunk import Stretch, WindowByWindow
-from tfbind.model.pieces import pieces_of, workers
+from tfbind.model.pieces import Workers, pieces_of, workers
 from tfbind.model.positions import relative_shift
 from tfbind.model.short_convolution import OUTPUTS, convolve, transformed_taps, transforms
 from tfbind.model.trunk import EnformerTrunk, make_trunk, one_hot
@@ -110,6 +110,32 @@ def test_pieces_of_any_size_meet_without_a_seam(threads, codes, monkeypatch):
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("name", ["cores in the middle", "cores that are windows", "windows of few bins"])
+def test_a_chunk_has_a_bounded_number_of_bases(name, codes, monkeypatch):
+    """However many windows and stretches there are: they bound the memory of a GPU."""
+    taken, whole = [], FastTower._chunk
+
+    def noting(self, scratch, codes, first, last, into):
+        taken.append((len(codes), (last - first) * self.bin))
+        whole(self, scratch, codes, first, last, into)
+
+    monkeypatch.setattr(FastTower, "_chunk", noting)
+    stretch = STRETCHES[name]
+    trunk, drawn = a_trunk(), codes(3, stretch.bp)
+    tower = trunk.for_inference().tower
+    parts = drawn.unfold(1, stretch.length, stretch.core).reshape(-1, stretch.length)
+    bins = stretch.length // stretch.bin
+    found = {}
+    for most in (2**18, 700, 200, 1):
+        monkeypatch.setattr(fast_tower, "CHUNK_BP", most)
+        assert_same(trunk, drawn, stretch)
+        taken.clear()
+        found[most] = torch.empty(len(parts), bins, tower.width)
+        tower.run(Workers(None), [(parts, 0, bins, found[most])])
+        assert max(sequences * bp for sequences, bp in taken) <= max(most, stretch.bin)
+        torch.testing.assert_close(found[most], found[2**18], rtol=0, atol=1e-5)
+
+
 def test_it_is_enformer_itself(codes):
     """Built of an enformer-pytorch Enformer as it is, whatever it crops."""
     enformer = lively(
@@ -196,8 +222,8 @@ def test_the_bins_that_see_past_an_end_are_those_that_change(bin, codes):
     around = codes(1, 3 * bins * bin)
     alone, within = torch.empty(1, bins, fast.width), torch.empty(1, 3 * bins, fast.width)
     with workers(around.device) as threads:
-        fast.run(threads, around[:, bins * bin : 2 * bins * bin], [(0, bins, alone)])
-        fast.run(threads, around, [(0, 3 * bins, within)])
+        fast.run(threads, [(around[:, bins * bin : 2 * bins * bin], 0, bins, alone)])
+        fast.run(threads, [(around, 0, 3 * bins, within)])
     apart = (alone - within[:, bins : 2 * bins]).abs().amax((0, 2))
     assert apart[edge:-edge].max() < 1e-5 and apart[edge - 1] > 1e-6 and apart[-edge] > 1e-6
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.core.test_full_disk import small_disk  # noqa: F401
 from tests.training.test_together import columns, run
 from tfbind.core.errors import InputError
 from tfbind.model.inference_trunk import Stretch
@@ -38,6 +39,20 @@ def count_windows(trainer: Trainer) -> list[int]:
 
     trainer.model.trunk.for_inference = noting
     return found
+
+
+def dies_in_step(trainer: Trainer, last: int) -> None:
+    """Run it until it is killed."""
+    whole = trainer._step
+
+    def dying(step: int) -> float:
+        if step == last:
+            raise KeyboardInterrupt
+        return whole(step)
+
+    trainer._step = dying
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
 
 
 def losses(trainer: Trainer) -> list[float]:
@@ -95,17 +110,7 @@ def test_each_window_runs_through_the_trunk_once_and_in_a_second_training_none(m
 def test_a_training_that_was_killed_goes_on_from_what_is_there(make_trainer, tmp_path):
     straight = make_trainer("straight", **KEPT)
     straight.run()
-    killed = make_trainer("killed", **KEPT)
-    whole = killed._step
-
-    def dying(step):
-        if step == 3:
-            raise KeyboardInterrupt
-        return whole(step)
-
-    killed._step = dying
-    with pytest.raises(KeyboardInterrupt):
-        killed.run()
+    dies_in_step(make_trainer("killed", **KEPT), 3)
     there = len(files(tmp_path / "killed"))
     assert there
     resumed = make_trainer("killed", **KEPT)
@@ -147,11 +152,63 @@ def test_what_another_trunk_said_is_not_read(make_trainer, toy_model_of, tmp_pat
     assert sum(windows) == before == len(files(tmp_path / "shared")) - before
 
 
+def test_a_state_of_other_weights_brings_the_embeddings_of_its_trunk(make_trainer, toy_model_of, tmp_path):
+    """Weights that are drawn are not the same with each version of torch: what counts is the state's."""
+    settings = kept(folder=str(tmp_path / "shared"))
+    killed = make_trainer("state", **settings)
+    dies_in_step(killed, 3)
+    own = killed.cache.folder
+    model = toy_model_of()
+    another_seed(model.trunk)
+    resumed = make_trainer("state", model=model, **settings)
+    resumed.run()
+    assert resumed.cache.folder == own and {path.parents[1] for path in files(tmp_path / "shared")} == {own}
+    codes = two_windows(resumed)
+    expected = killed.model.trunk.for_inference()(torch.as_tensor(codes), Stretch(1, 256, 256, 16))[:, 0]
+    torch.testing.assert_close(resumed.cache.of(codes), expected, rtol=0, atol=1e-6)
+
+
 def test_a_folder_that_was_moved_is_refused(make_trainer):
     folder = make_trainer(**KEPT).cache.folder
     (folder / "about.json").write_text("{}")
     with pytest.raises(InputError, match="another trunk"):
         make_trainer(**KEPT)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"bin": 1', b"\xff\xfe"])
+def test_a_folder_that_does_not_say_what_it_is_is_told(make_trainer, content):
+    folder = make_trainer(**KEPT).cache.folder
+    (folder / "about.json").write_bytes(content)
+    with pytest.raises(InputError, match="does not say which trunk") as caught:
+        make_trainer(**KEPT)
+    assert caught.value.file == folder and caught.value.key == "training.fine_tuning.cache.folder"
+    assert "delete" in caught.value.mend
+
+
+def test_a_folder_that_is_a_file_is_told(make_trainer, tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file/within"):
+        with pytest.raises(InputError, match="no folder can be made") as caught:
+            make_trainer(**kept(folder=str(folder)))
+        assert caught.value.key == "training.fine_tuning.cache.folder"
+
+
+def test_a_full_disk_ends_what_is_kept_and_not_the_training(make_trainer, small_disk, tmp_path, capsys):  # noqa: F811
+    straight = make_trainer("straight", **KEPT)
+    straight.run()
+    (small_disk / "others").write_bytes(bytes(220_000))
+    trainer = make_trainer("full", **kept(folder=str(small_disk / "kept")))
+    trainer.run()
+    assert losses(trainer) == losses(straight)
+    there = files(small_disk)
+    assert 0 < len(there) < len(files(tmp_path / "straight")) and trainer.cache.left == 0
+    assert not list(small_disk.rglob(".*")), "nothing half-written"
+    told = capsys.readouterr().err
+    assert told.count("no more embeddings are kept") == 1 and str(trainer.cache.folder) in told
+    # Another one goes on from those that are there, although it can write nothing at all.
+    again = make_trainer("again", **kept(folder=str(small_disk / "kept")))
+    again.run()
+    assert losses(again) == losses(straight) and files(small_disk) == there
 
 
 def test_a_file_that_is_no_embedding_is_told(make_trainer):
@@ -214,6 +271,16 @@ def test_numbers_that_half_precision_cannot_hold_are_told(make_trainer, toy_mode
     with pytest.raises(InputError, match="not finite in float16") as caught:
         trainer.cache.of(two_windows(trainer))
     assert caught.value.key == "training.fine_tuning.cache.precision" and "fp32" in caught.value.mend
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_numbers_that_are_none_are_the_trunk_s(make_trainer, toy_model_of, precision):
+    model = toy_model_of()
+    model.trunk.for_inference = lambda: lambda codes, stretch: torch.full((len(codes), 1, 16, 48), torch.nan)
+    trainer = make_trainer(model=model, **kept(precision=precision))
+    with pytest.raises(InputError, match="not finite") as caught:
+        trainer.cache.of(two_windows(trainer))
+    assert caught.value.key == "model.trunk" and "another trunk" in caught.value.mend
 
 
 def test_where_embeddings_are_kept_changes_nothing(make_trainer):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tfbind.config import load_config
+from tfbind.config import TrainingSettings, load_config
 
 ROOT = Path(__file__).parents[2]
 DEMO = "config/demo/config.yaml"
@@ -33,6 +33,24 @@ def test_yeast_has_none_of_the_demo_and_few_jobs_for_many_factors(project):
     downloads |= {"download_reference": 1, "download_accessibility_1": 1}
     shards = yaml.safe_load((ROOT / YEAST).read_text()).get("prediction", {}).get("shards", 4)
     assert run.jobs == SAME_FOR_ALL | downloads | {"accessibility": 1, "embed": shards, "render": 1, "gather": 1}
+
+
+def test_where_embeddings_are_kept_is_no_reason_to_train_again():
+    """And whether they are, and how exactly, is one."""
+    text = (ROOT / "workflow/rules/depends.smk").read_text()
+
+    def depends_on(**cache):
+        config = load_config([ROOT / DEMO])
+        values = config.training.model_dump() | {"window_spacing": config.windows.length // config.windows.bin}
+        values["fine_tuning"] = {"mode": "frozen", **cache}
+        training = TrainingSettings.model_validate(values)
+        rules = {"CONFIG": config.model_copy(update={"training": training})}
+        exec(compile(text, "depends.smk", "exec"), rules)
+        return rules["settings_of"]("train")
+
+    kept = depends_on(cache={"precision": "fp32"})
+    assert depends_on(cache={"folder": "/elsewhere", "gigabytes": 1}) == kept
+    assert depends_on(cache={"precision": "fp16"}) != kept != depends_on()
 
 
 def test_a_dry_run_writes_no_results(project):

@@ -24,7 +24,7 @@ from tfbind.model.precision import DTYPES
 AT_ONCE_ON_CPU = 1
 # A GPU is busy with so many bp at once, and gains nothing by more.
 MOST_BP = 2**23
-# Stretches that are read before they are needed: at most 1 MB each.
+# Stretches that are read before they are needed: a byte a base, 1 MB each where windows are Enformer's.
 READ_AHEAD = 32
 # Of the memory that is free on a GPU, what more stretches at once may take.
 FREE_SHARE = 0.8

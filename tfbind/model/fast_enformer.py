@@ -81,11 +81,11 @@ class FastEnformer(InferenceTrunk):
         edge = self.tower.edge_bins()
         if windows == 1 or stretch.core >= stretch.length or bins < 4 * edge:
             parts = codes.unfold(1, stretch.length, stretch.core).reshape(-1, stretch.length)
-            self.tower.run(threads, parts, [(0, bins, found.view(-1, bins, self.tower.width))])
+            self.tower.run(threads, [(parts, 0, bins, found.view(-1, bins, self.tower.width))])
             return found.view(-1, bins, self.tower.width)
         step = stretch.core_bins
         whole = found.new_empty((count, stretch.bp // stretch.bin, found.shape[-1]))
-        self.tower.run(threads, codes, [(0, whole.shape[1], whole)])
+        self.tower.run(threads, [(codes, 0, whole.shape[1], whole)])
         found.copy_(whole.unfold(1, bins, step).transpose(2, 3))
         del whole
         self._mend_edges(threads, codes, stretch, found)
@@ -102,7 +102,6 @@ class FastEnformer(InferenceTrunk):
         lefts, rights = cut[:, 1:, :side].reshape(-1, side), cut[:, :-1, -side:].reshape(-1, side)
         left = found.new_empty((len(lefts), edge, width))
         right = torch.empty_like(left)
-        self.tower.run(threads, lefts, [(0, edge, left)])
-        self.tower.run(threads, rights, [(reach - edge, reach, right)])
+        self.tower.run(threads, [(lefts, 0, edge, left), (rights, reach - edge, reach, right)])
         found[:, 1:, :edge] = left.view(count, windows - 1, edge, width)
         found[:, :-1, bins - edge :] = right.view(count, windows - 1, edge, width)

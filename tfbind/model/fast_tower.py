@@ -20,11 +20,18 @@ from tfbind.model.pieces import Scratch, Workers, pieces_of
 from tfbind.model.short_convolution import INPUTS, OUTPUTS, TAPS, convolve, transformed_taps, transforms
 
 GELU_FACTOR = 1.702
-# Bases of a window that one thread takes at a time on a CPU, and positions of a layer that stay in its cache.
+# Bases that one thread takes at a time on a CPU, and positions of a layer that stay in its cache.
 CHUNK_BP, TILE_POSITIONS = 32_768, 1024
-# Elsewhere memory is the only limit.
-DEVICE_CHUNK_BP = 2**20
+# Elsewhere, of all sequences together: at Enformer's width a base takes up to 16 kB (float32).
+DEVICE_CHUNK_BP = 2**18
 N_CODE = 4
+
+Span = tuple[Tensor, int, int, Tensor]
+
+
+def chunk_bp(device: torch.device) -> int:
+    """Most bases of all sequences of a chunk."""
+    return CHUNK_BP if device.type == "cpu" else DEVICE_CHUNK_BP
 
 
 def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
@@ -204,23 +211,27 @@ class FastTower(nn.Module):
         """Bins at an end of a window that see past it."""
         return -(-self.reach // self.bin)
 
-    def run(self, workers: Workers, codes: Tensor, spans: list[tuple[int, int, Tensor]]) -> None:
-        """Embed bins of sequences, each as if nothing were around it.
+    def run(self, workers: Workers, spans: list[Span]) -> None:
+        """Embed bins of sequences, each sequence as if nothing were around it.
 
         Parameters
         ----------
-        codes
-            (sequences, bp).
         spans
-            First and last + 1 of bins, and where they go: (sequences, bins, width), float32.
+            Codes (sequences, bp); first and last + 1 of their bins, and where they go: (sequences, bins, width),
+            float32.
         """
-        chunk = (CHUNK_BP if codes.device.type == "cpu" else DEVICE_CHUNK_BP) // self.bin
-        pieces = [
-            (codes, first + start, first + end, into[:, start:end])
-            for first, last, into in spans
-            for start, end in pieces_of(last - first, chunk)
+        workers.run(self._chunk, [chunk for span in spans for chunk in self._chunks(*span)])
+
+    def _chunks(self, codes: Tensor, first: int, last: int, into: Tensor) -> list[Span]:
+        """What is done at a time: several sequences, or bins of one."""
+        most = chunk_bp(codes.device) // self.bin
+        # Short ones together: a layer's weights are read for each chunk.
+        together = max(1, most // (last - first))
+        return [
+            (codes[low:high], first + start, first + end, into[low:high, start:end])
+            for low, high in pieces_of(len(codes), together)
+            for start, end in pieces_of(last - first, most)
         ]
-        workers.run(self._chunk, pieces)
 
     def _chunk(self, scratch: Scratch, codes: Tensor, first: int, last: int, into: Tensor) -> None:
         count, bp = codes.shape

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from tfbind.model.binding import BindingModel
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH
 from tfbind.model.data import N_CODE, GenomeData
 from tfbind.model.head import FactorCode
+from tfbind.model.pieces import single_threads
 from tfbind.model.rendering import NEAR, PIECE, Renderer, can_render
 
 # Bins around a stretch that the accessibility tower and the motif scan look at.
@@ -143,26 +143,17 @@ def bins_around(model: BindingModel) -> int:
 
 def _in_threads(function: Callable[[int], None], items: Iterable[int]) -> None:
     """Call a function with each item, in as many threads as PyTorch has; each runs its operations by itself."""
-    threads = torch.get_num_threads()
-    if threads == 1:
+    with single_threads() as (pool, threads):
+        running: deque = deque()
         for item in items:
-            function(item)
-        return
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            running: deque = deque()
-            try:
-                for item in items:
-                    if len(running) == 2 * threads:
-                        running.popleft().result()
-                    running.append(pool.submit(function, item))
-                for each in running:
-                    each.result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-    finally:
-        torch.set_num_threads(threads)
+            if pool is None:
+                function(item)
+                continue
+            if len(running) == 2 * threads:
+                running.popleft().result()
+            running.append(pool.submit(function, item))
+        for each in running:
+            each.result()
 
 
 def empty_token(model: BindingModel) -> np.ndarray:

@@ -51,17 +51,33 @@ class Workers:
 @contextmanager
 def workers(device: torch.device) -> Iterator[Workers]:
     """As many as torch has threads, on a CPU; else none but the caller."""
-    threads = torch.get_num_threads()
     if device.type != "cpu":
         yield Workers(None)
         return
+    with single_threads() as (pool, _):
+        yield Workers(pool)
+
+
+@contextmanager
+def single_threads() -> Iterator[tuple[ThreadPoolExecutor | None, int]]:
+    """As many threads as torch has, each of which computes with one, and their number; no pool if that is 1.
+
+    When the block ends they have ended, and what had not begun is not done. The caller, too, computes with one
+    thread until then. So does, for good, any other thread whose first operation of torch falls within the block:
+    torch gives a thread the number that holds when it begins. tfbind's other threads read and write, and compute
+    nothing that is worth more than one.
+    """
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         if threads == 1:
-            yield Workers(None)
+            yield None, threads
             return
-        with ThreadPoolExecutor(threads, "trunk", initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield Workers(pool)
+        pool = ThreadPoolExecutor(threads, "single", initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            yield pool, threads
+        finally:
+            pool.shutdown(cancel_futures=True)
     finally:
         torch.set_num_threads(threads)
 

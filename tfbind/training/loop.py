@@ -496,6 +496,9 @@ class Trainer:
         self.state, tensors = found
         self.scaler.load_state_dict(self.state.scaling)
         self.model.load_state_dict(_part(tensors, "model/"))
+        if self.cache is not None:
+            # It was opened for the weights that the model was made with.
+            self.cache.open()
         self.best_weights = _part(tensors, "best/")
         if self.objective.depth is not None:
             self.objective.depth.load_state_dict(_part(tensors, "depth/"))

@@ -1,12 +1,14 @@
 """What a frozen trunk says of training windows, kept on disk: each window runs through the trunk once.
 
-A window is known by its bases. Each is one file, renamed when whole: a
-training that was killed goes on from those that are there, and several processes or trainings may share a folder.
+A window is known by its bases. Each is one file, renamed when whole: a killed training goes on from those
+that are there, and several processes or trainings may share a folder.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +49,7 @@ class TrunkCache:
     Raises
     ------
     InputError
-        The folder holds what another trunk made.
+        The folder holds what another trunk made, or cannot be a folder.
     """
 
     def __init__(
@@ -64,19 +66,24 @@ class TrunkCache:
         self.trunk, self.bins = trunk, bins
         self.dtype = np.dtype(np.float16 if settings.precision == "fp16" else np.float32)
         self.compute, self.device, self.windows_at_once = DTYPES[precision], device, windows_at_once
+        self._above, self._most, self._precision = folder, int(settings.gigabytes * 1e9), precision
+        self.open()
+
+    def open(self) -> None:
+        """Find the trunk's folder, by its weights; again where other weights were loaded into it."""
         identity = {
             "tfbind": tfbind.__version__,
-            "trunk": trunk.settings.model_dump(mode="json"),
-            "weights": weights_sha256(trunk),
-            "bins": bins,
-            "bin": trunk.bin,
-            "computed": precision,
+            "trunk": self.trunk.settings.model_dump(mode="json"),
+            "weights": weights_sha256(self.trunk),
+            "bins": self.bins,
+            "bin": self.trunk.bin,
+            "computed": self._precision,
             "stored": self.dtype.name,
         }
-        self.folder = folder / sha256_json(identity)[:16]
-        _require_own(self.folder / ABOUT, identity)
+        self.folder = self._above / sha256_json(identity)[:16]
+        _require_own(self.folder, identity)
         self._inference: InferenceTrunk | None = None
-        self.left = (int(settings.gigabytes * 1e9) - _bytes_of(self.folder)) // processes.count()
+        self.left = (self._most - _bytes_of(self.folder)) // processes.count()
 
     @property
     def window_bytes(self) -> int:
@@ -110,8 +117,7 @@ class TrunkCache:
             made |= zip((path for path, _ in some), embedded, strict=True)
         for path, embedding in made.items():
             if self.left >= self.window_bytes:
-                self._write(path, embedding)
-                self.left -= self.window_bytes
+                self._keep(path, embedding)
         whole = [made[path] if each is None else each for path, each in zip(paths, whole, strict=True)]
         return torch.as_tensor(np.stack(whole)).to(self.device).float()
 
@@ -127,11 +133,10 @@ class TrunkCache:
         with np.errstate(over="ignore"):  # told here
             kept = embedding.astype(self.dtype)
         if not np.isfinite(kept).all():
-            raise InputError(
-                f"the trunk gave numbers not finite in {self.dtype}",
-                key=f"{KEY}.precision",
-                mend="set it to fp32" if np.isfinite(embedding).all() else "use another trunk",
-            )
+            told = f"the trunk gave numbers not finite in {self.dtype}"
+            if np.isfinite(embedding).all():
+                raise InputError(told, key=f"{KEY}.precision", mend="set it to fp32")
+            raise InputError(told, key="model.trunk", mend="use another trunk")
         return kept
 
     # Files.
@@ -152,10 +157,18 @@ class TrunkCache:
             raise _damaged(path, f"{found.dtype} {found.shape}")
         return found
 
-    @staticmethod
-    def _write(path: Path, embedding: np.ndarray) -> None:
-        with atomic_path(path) as temporary:
-            np.save(temporary, embedding)
+    def _keep(self, path: Path, embedding: np.ndarray) -> None:
+        try:
+            with atomic_path(path) as temporary:
+                np.save(temporary, embedding)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # Training needs no more of them: the trunk runs instead.
+            self.left = 0
+            print(f"{self.folder}: the disk is full; no more embeddings are kept", file=sys.stderr, flush=True)
+        else:
+            self.left -= self.window_bytes
 
 
 def weights_sha256(module: torch.nn.Module) -> str:
@@ -168,12 +181,24 @@ def weights_sha256(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _require_own(path: Path, identity: dict[str, object]) -> None:
-    if path.is_file() and read_json(path) != identity:
+def _require_own(folder: Path, identity: dict[str, object]) -> None:
+    """Make a folder that says whose embeddings it holds, or see that it says so."""
+    path, key = folder / ABOUT, f"{KEY}.folder"
+    try:
+        if not path.exists():
+            write_json(path, identity)
+        found = read_json(path)
+    except (FileExistsError, NotADirectoryError) as error:
+        mend = "give a folder, or a path where one can be made"
         raise InputError(
-            "these embeddings were made by another trunk", file=path.parent, mend="delete this folder"
-        )
-    write_json(path, identity)
+            f"no folder can be made there ({error.strerror})", file=folder, key=key, mend=mend
+        ) from error
+    except ValueError as error:
+        told = f"{ABOUT} does not say which trunk made these embeddings ({error})"
+        raise InputError(told, file=folder, key=key, mend="delete this folder") from error
+    if found != identity:
+        told = "these embeddings were made by another trunk"
+        raise InputError(told, file=folder, key=key, mend="delete this folder")
 
 
 def _bytes_of(folder: Path) -> int:

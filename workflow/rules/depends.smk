@@ -18,6 +18,7 @@
 #   windows.bin                                   targets, train, embed
 #   windows.length, windows.core                  train, embed
 #   splits, model, training                       train
+#   training.fine_tuning.cache.folder, .gigabytes none: training is the same wherever they are kept
 #   prediction.fdr                                train (it sets the thresholds)
 #   prediction.shards, .precision                 embed
 #   prediction.factors, .factors_per_job          render
@@ -54,6 +55,8 @@ DEPENDS_ON = {
     ],
     "evaluate": ["seed", "splits.test_chromosomes"],
 }
+# Of the keys of `train`, those that change nothing.
+PLACE_OF_CACHE = {"training": {"fine_tuning": {"cache": {"folder", "gigabytes"}}}}
 
 
 def settings_of(step):
@@ -63,7 +66,7 @@ def settings_of(step):
 
 def setting(key):
     """The value at a key such as `prediction.fdr`."""
-    value = CONFIG.model_dump(mode="json")
+    value = CONFIG.model_dump(mode="json", exclude=PLACE_OF_CACHE)
     for part in key.split("."):
         value = value[part]
     return value
