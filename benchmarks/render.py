@@ -4,7 +4,8 @@ Weights, DNA tokens, DNA, proteins and motifs are drawn at random; sizes are the
 rank is 256. Three things are measured:
 
 1. CPU-seconds that a track of hg38 takes before its bigWig is written, from a store on disk, by what is known of
-   the factors: on the average of 32 that are rendered together, what one more adds to them, and one alone.
+   the factors: on the average of 32 that are rendered together, what one more adds to them, by a factor more or by
+   a cell type more, and one alone.
    Measured over a part of it, with `full` the first once over chromosome 1, and scaled.
 2. 32 factors in 8 cell types over 1 Mb, beside a pass of trunk and `joint` head for each window, factor and cell
    type: measured for one pair in one window, and multiplied.
@@ -134,7 +135,8 @@ def largest_difference() -> float:
 
 def _tracks(bases: int) -> dict[str, dict[str, float]]:
     """CPU-seconds of a track of hg38, by kind of factor and by what is rendered beside it."""
-    print(f"{'factors with':<42} {'of 32':>8} {'one more':>9} {'alone':>8}   CPU-seconds a track, scaled to hg38")
+    heads = f"{'of 32':>8} {'one more':>9} {'by a cell':>9} {'alone':>8}"
+    print(f"{'factors with':<42} {heads}   CPU-seconds a track, scaled to hg38")
     found = {}
     for name, kind in KINDS.items():
         # A chromosome for the first kind; a part for the others and for what is added.
@@ -143,12 +145,15 @@ def _tracks(bases: int) -> dict[str, dict[str, float]]:
         with _store(max(whole, part)) as store:
             once = _fill_seconds(store, kind, TRACKS, whole) * GENOME / whole
             alone, base, more = (_fill_seconds(store, kind, count, part) for count in (1, TRACKS, 2 * TRACKS))
+            cell = _fill_seconds(store, kind, TRACKS, part, cells=2)
         taken = {
             "a_track": once / TRACKS,
             "a_track_more": (more - base) / TRACKS * GENOME / part,
+            "a_track_more_by_a_cell_type": (cell - base) / TRACKS * GENOME / part,
             "alone": alone * GENOME / part,
         }
-        print(f"{name:<42} {taken['a_track']:8.2f} {taken['a_track_more']:9.2f} {taken['alone']:8.2f}")
+        more, by_cell = taken["a_track_more"], taken["a_track_more_by_a_cell_type"]
+        print(f"{name:<42} {taken['a_track']:8.2f} {more:9.2f} {by_cell:9.2f} {taken['alone']:8.2f}")
         found[name] = {what: round(seconds, 2) for what, seconds in taken.items()} | {"rendered_bp": whole}
     with _store(part) as store:
         seconds = _fill_seconds(store, KINDS[FIRST], TRACKS // 4, part, cells=4) / TRACKS * GENOME / part

@@ -26,7 +26,7 @@ from tfbind.model.head import PAIR_FEATURES, SCAN_SCALE, FactorCode, Head
 from tfbind.model.interaction import Filip
 from tfbind.model.site_scan import SiteScan, Words
 
-PIECE, BLOCK, GROUP = 1024, 128, 32
+PIECE, BLOCK, GROUP = 1024, 256, 32
 # Factors are filled up to a multiple of it, so that rows fill vector registers.
 LANES = 16
 # Bins on either side of a piece whose motif match counts, too.
