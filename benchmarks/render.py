@@ -4,9 +4,9 @@ Weights, DNA tokens, DNA, proteins and motifs are drawn at random; sizes are the
 rank is 256. Three things are measured:
 
 1. CPU-seconds that a track of hg38 takes before its bigWig is written, from a store on disk, by what is known of
-   the factors: on the average of 32 that are rendered together, what one more adds to them, by a factor more or by
-   a cell type more, and one alone.
-   Measured over a part of it, with `full` the first once over chromosome 1, and scaled.
+   the factors: on the average of 32 that are rendered together, what one more adds to them, by a factor or by a
+   cell type more, and one alone. Measured over a part of it, with `full` the first once over chromosome 1, and
+   scaled.
 2. 32 factors in 8 cell types over 1 Mb, beside a pass of trunk and `joint` head for each window, factor and cell
    type: measured for one pair in one window, and multiplied.
 3. FLOPs and CPU-seconds of a factor more and a cell type more in a window, as shares of the trunk's. A scan
