@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-from benchmarks.embed import anonymous
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,25 @@ def _measure(prepare: Callable[..., Callable[[], Any]], arguments: dict[str, Any
         work()
         seconds, spent = time.perf_counter() - start, _processor_time() - processor
     return Cost(seconds, spent, max(seen) - seen[0])
+
+
+@contextmanager
+def anonymous() -> Iterator[list[float]]:
+    """MiB of this process that are no file's, every 10 ms."""
+    seen, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.01):
+            status = Path("/proc/self/status").read_text()
+            seen.append(int(status.split("RssAnon:")[1].split()[0]) / 1024)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _processor_time() -> float:

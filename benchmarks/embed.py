@@ -13,7 +13,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.child import anonymous
 from benchmarks.machine import describe
 from tfbind.config import ModelSettings, WindowSettings
 from tfbind.core.files import atomic_path, sha256_file
@@ -285,25 +285,6 @@ def embed_alone(folder: Path, windows: WindowSettings) -> dict[str, float]:
     with anonymous() as peak:
         embed_shard(checkpoint, reference, stretches, folder / "shard.npy", precision="fp32")
     return {"all": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "own": max(peak)}
-
-
-@contextmanager
-def anonymous() -> Iterator[list[float]]:
-    """MiB of this process that are no file's, every 10 ms."""
-    seen, ended = [0.0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.01):
-            status = Path("/proc/self/status").read_text()
-            seen.append(int(status.split("RssAnon:")[1].split()[0]) / 1024)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        ended.set()
-        watcher.join()
 
 
 def run(full: bool = False) -> dict[str, Any]:

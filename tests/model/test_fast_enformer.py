@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from tests.model.test_trunk import shaken
 from tfbind.config import FineTuningSettings, TrunkSettings
 from tfbind.model import fast_attention, fast_tower
 from tfbind.model.fast_enformer import FastEnformer
@@ -37,20 +38,8 @@ STRETCHES = {
 }
 
 
-def lively(module, seed=0):
-    """No weight at 0, statistics of batch normalisation unlike those at the start; outputs of about 0.4."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, value in module.state_dict().items():
-            if name.endswith("running_var"):
-                value.uniform_(0.5, 2)
-            elif value.is_floating_point():
-                value.add_(torch.randn(value.shape) * 0.1)
-    return module.eval()
-
-
 def a_trunk(bin=16, **changes):
-    trunk = lively(make_trunk(TrunkSettings(**{**SIZES, **changes}), bin))
+    trunk = shaken(make_trunk(TrunkSettings(**{**SIZES, **changes}), bin))
     with torch.no_grad():
         last = trunk.parts()[3][2]
         for _ in range(3):
@@ -138,7 +127,7 @@ def test_a_chunk_has_a_bounded_number_of_bases(name, codes, monkeypatch):
 
 def test_it_is_enformer_itself(codes):
     """Built of an enformer-pytorch Enformer as it is, whatever it crops."""
-    enformer = lively(
+    enformer = shaken(
         Enformer.from_hparams(**SIZES, num_downsamples=4, output_heads={"human": 3}, target_length=8)
     )
     stretch = STRETCHES["cores in the middle"]
@@ -208,7 +197,7 @@ def test_adapters_are_merged(codes):
     model, stretch = Model(), STRETCHES["cores in the middle"]
     plain = assert_same(model.trunk, codes(1, stretch.bp), stretch)
     fine_tune(model, FineTuningSettings(mode="lora"))
-    lively(model.trunk, 1)
+    shaken(model.trunk, 1)
     assert (assert_same(model.trunk, codes(1, stretch.bp), stretch) - plain).abs().max() > 1e-3
 
 
