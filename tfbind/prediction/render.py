@@ -23,6 +23,7 @@ from tfbind.factors.factorset import FactorSet
 from tfbind.genome.bigwig import Track, round_fixed, write_bigwigs
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region as Place
 from tfbind.model.allocation import keep_freed_memory
 from tfbind.model.batching import factor_batch
 from tfbind.model.binding import BindingModel
@@ -48,18 +49,20 @@ def predict_tracks(
     data: GenomeData,
     factors: FactorBatch,
     cell: int,
-    chromosomes: Sequence[str],
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Probability of binding of all factors in one cell type, chromosome by chromosome.
+    places: Sequence[Place],
+) -> Iterator[tuple[Place, np.ndarray]]:
+    """Probability of binding of all factors in one cell type, region by region.
 
     Parameters
     ----------
     cell
         Column of the cell type in `data`.
+    places
+        Regions whose edges are those of bins.
 
     Yields
     ------
-    Chromosome and float32 (bins, factors).
+    Region and float32 (bins, factors).
 
     Raises
     ------
@@ -70,15 +73,17 @@ def predict_tracks(
     predictor = Predictor(model, _encoded(model, factors), data)
     count = len(factors)
     pairs = torch.stack([torch.arange(count), torch.full((count,), cell)], 1)
-    for chrom in chromosomes:
-        found = np.empty((count, data.bins(chrom)), dtype=np.float32)
+    for place in places:
+        chrom, bins = place.chrom, place.bins(data.bin)
+        found = np.empty((count, len(bins)), dtype=np.float32)
 
-        def keep(low: int, logits: Tensor, chrom: str = chrom, found: np.ndarray = found) -> None:
-            _require_finite(logits, chrom)
-            found[:, low : low + logits.shape[1]] = logits.sigmoid().numpy()
+        def keep(low: int, logits: Tensor, place: Place = place, found: np.ndarray = found) -> None:
+            _require_finite(logits, place.chrom)
+            first = low - place.bins(data.bin).start
+            found[:, first : first + logits.shape[1]] = logits.sigmoid().numpy()
 
-        predictor.each(keep, chrom, embedding.tokens[chrom], 0, data.bins(chrom), pairs)
-        yield chrom, found.T
+        predictor.each(keep, chrom, embedding.tokens[chrom], bins.start, len(bins), pairs)
+        yield place, found.T
 
 
 @dataclass(frozen=True)
