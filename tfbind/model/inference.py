@@ -46,7 +46,8 @@ class Predictor:
         self.device = next(model.parameters()).device
         self.renderer = None
         if self.device.type == "cpu" and can_render(model.head):
-            with torch.inference_mode():
+            # Many small operations: threads would spend more time waiting for one another than computing.
+            with torch.inference_mode(), single_threads():
                 self.renderer = Renderer(model.head, factors, model.bin)
 
     def each(
