@@ -191,12 +191,15 @@ def test_what_looks_along_bins_predicts_in_the_windows_of_training(
     pairs = torch.tensor([[0, 0], [1, 0]])
     with torch.no_grad():
         code = model.head.encode_factors(make_factors([20, 9], [7, 0]))
+    runs, dna_tokens = [], model.dna_tokens
+    monkeypatch.setattr(model, "dna_tokens", lambda codes: runs.append(codes.shape) or dna_tokens(codes))
     predictor = Predictor(model, code, data)
     whole = predictor.stretch("one", tokens, 0, 75, pairs)
     assert whole.shape == (75, 2)
     monkeypatch.setattr(inference, "STRETCH", 11)
     np.testing.assert_allclose(predictor.stretch("one", tokens, 0, 75, pairs), whole, atol=1e-5)
-    # Off the chromosome, and where nothing was embedded, stands what training saw there: tokens of N.
+    # Off the chromosome, and where nothing was embedded, stands what training saw there: tokens of N, made once.
+    assert runs == [(1, 24 * 16)]
     empty = inference.empty_token(model)
     assert np.abs(empty).max() > 0.1
     with torch.no_grad():

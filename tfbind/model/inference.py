@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -46,7 +47,8 @@ class Predictor:
         self.device = next(model.parameters()).device
         self.renderer = None
         if self.device.type == "cpu" and can_render(model.head):
-            with torch.inference_mode():
+            # Many small operations: threads would spend more time waiting for one another than computing.
+            with torch.inference_mode(), single_threads():
                 self.renderer = Renderer(model.head, factors, model.bin)
 
     def each(
@@ -115,24 +117,47 @@ class Predictor:
 
     def _decoded(self, chrom: str, tokens: np.ndarray, first: int, count: int, pairs: Tensor) -> np.ndarray:
         """Logits of a stretch as the head decodes them, float32 (count, pairs)."""
-        model = self.model
-        where = (model, self.factors, self.data, chrom, tokens)
-        if model.head.local:
-            found = _decode(*where, [first - MARGIN], count + 2 * MARGIN, pairs)
+        if self.model.head.local:
+            found = self._decode(chrom, tokens, [first - MARGIN], count + 2 * MARGIN, pairs)
             return found[0, MARGIN : MARGIN + count]
         # What looks along all bins it is given is given as many as in training, and its edges are not kept.
         # Windows are counted from the chromosome's start, whichever stretch of it is asked for.
-        length = model.shape.window_bins
+        length = self.model.shape.window_bins
         edge = length // EDGES
         step = length - 2 * edge
         lowest = first // step * step
         starts = range(lowest - edge, first + count - edge, step)
         parts = [
-            _decode(*where, starts[low : low + WINDOWS_AT_ONCE], length, pairs)
+            self._decode(chrom, tokens, starts[low : low + WINDOWS_AT_ONCE], length, pairs)
             for low in range(0, len(starts), WINDOWS_AT_ONCE)
         ]
         kept = np.concatenate(parts)[:, edge : edge + step]
         return kept.reshape(-1, kept.shape[-1])[first - lowest :][:count]
+
+    def _decode(
+        self, chrom: str, tokens: np.ndarray, starts: Sequence[int], length: int, pairs: Tensor
+    ) -> np.ndarray:
+        """Logits of runs of `length` bins from each of `starts`, float32 (runs, length, pairs)."""
+        model, data, around = self.model, self.data, ACCESSIBILITY_REACH
+        dna = np.stack([cut(tokens, start, length, 0) for start in starts]).astype(np.float32)
+        empty = (dna == 0).all(-1)
+        if empty.any() and not model.head.local:
+            # Off the chromosome, and in runs of N that were not embedded, training saw tokens of N.
+            dna[empty] = self._empty_token
+        codes = np.stack([data.window_codes(chrom, start, length) for start in starts])
+        accessibility = np.stack(
+            [data.window_accessibility(chrom, start - around, length + 2 * around) for start in starts]
+        )
+        arrays = [torch.as_tensor(array).to(self.device) for array in (dna, codes, accessibility)]
+        with torch.inference_mode():
+            found = model.head.decode(
+                arrays[0], arrays[1], self.factors, data.contexts(arrays[2]), pairs.to(self.device), model.bin
+            )
+        return found.binding.cpu().numpy()
+
+    @cached_property
+    def _empty_token(self) -> np.ndarray:
+        return empty_token(self.model)
 
 
 def bins_around(model: BindingModel) -> int:
@@ -162,33 +187,3 @@ def empty_token(model: BindingModel) -> np.ndarray:
     codes = torch.full((1, model.shape.window_bins * model.bin), N_CODE, dtype=torch.uint8, device=device)
     with torch.inference_mode():
         return model.dna_tokens(codes)[0].mean(0).cpu().numpy()
-
-
-def _decode(
-    model: BindingModel,
-    factors: FactorCode,
-    data: GenomeData,
-    chrom: str,
-    tokens: np.ndarray,
-    starts: Sequence[int],
-    length: int,
-    pairs: Tensor,
-) -> np.ndarray:
-    """Logits of runs of `length` bins from each of `starts`, float32 (runs, length, pairs)."""
-    device = next(model.parameters()).device
-    dna = np.stack([cut(tokens, start, length, 0) for start in starts]).astype(np.float32)
-    empty = (dna == 0).all(-1)
-    if empty.any() and not model.head.local:
-        # Off the chromosome, and in runs of N that were not embedded, training saw tokens of N.
-        dna[empty] = empty_token(model)
-    codes = np.stack([data.window_codes(chrom, start, length) for start in starts])
-    around = ACCESSIBILITY_REACH
-    accessibility = np.stack(
-        [data.window_accessibility(chrom, start - around, length + 2 * around) for start in starts]
-    )
-    arrays = [torch.as_tensor(array).to(device) for array in (dna, codes, accessibility)]
-    with torch.inference_mode():
-        found = model.head.decode(
-            arrays[0], arrays[1], factors, data.contexts(arrays[2]), pairs.to(device), model.bin
-        )
-    return found.binding.cpu().numpy()

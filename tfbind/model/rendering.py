@@ -207,6 +207,7 @@ class _Group:
         )
         rows = slice(self.size)
         self.has_motif, self.has_protein = factors.has_motif[rows].float(), factors.has_protein[rows].float()
+        self.meets = bool(factors.has_protein.any())
         self._tokens(head, factors, rows)
         self._summaries(head, factors, contexts, rows)
         self._pair(head)
@@ -242,7 +243,7 @@ class _Group:
         self.heads = head.interaction.heads
 
     def laid_out(self, motifs: Sequence[Tensor]) -> Tensor:
-        """The pair's features, (blocks, features, size, BLOCK); where the interaction goes stands nothing yet.
+        """The pair's features, (blocks, features, size, BLOCK); where the interaction goes stands 0 yet.
 
         Parameters
         ----------
@@ -264,11 +265,12 @@ class _Group:
         dna
             Normalised DNA tokens (BLOCK, heads, dim).
         features
-            A block of `laid_out`; the interaction is filled in.
+            A block of `laid_out`; the interaction is filled in, unless no factor has a protein.
         """
-        products = torch.bmm(self.tokens, dna.permute(1, 2, 0)).unflatten(1, (-1, self.size))
-        mapped = _normalised_map(filip, self._pooled(filip, products))
-        torch.mul(mapped, self.has_protein[:, None], out=features[: self.heads])
+        if self.meets:
+            products = torch.bmm(self.tokens, dna.permute(1, 2, 0)).unflatten(1, (-1, self.size))
+            mapped = _normalised_map(filip, self._pooled(filip, products))
+            torch.mul(mapped, self.has_protein[:, None], out=features[: self.heads])
         hidden = F.gelu(self.first @ features.flatten(1))
         met = F.gelu(torch.addmm(self.second_bias, self.second, hidden))
         return met.unflatten(1, (self.size, -1)).mul_(self.scale)
