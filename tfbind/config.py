@@ -426,24 +426,27 @@ class SplitSettings(Section):
 
 
 # Of a trunk, what pretrained weights decide; and what is theirs where it is not chosen anew.
-TRUNK_SIZES = ("kind", "dim", "depth", "heads", "key_dim", "dim_divisible_by")
+TRUNK_SIZES = ("kind", "dim", "depth", "heads", "key_dim", "dim_divisible_by", "motif_columns")
 TRUNK_DROPOUTS = ("dropout", "attention_dropout", "position_dropout")
 
 
 class TrunkSettings(Section):
     """The DNA network."""
 
-    kind: Literal["enformer", "dilated"] = Field(
+    kind: Literal["enformer", "dilated", "motifs"] = Field(
         "enformer",
         description="`enformer`: convolutions, then attention over the window. `dilated`: a small convolutional "
-        "network (pooling convolutions, then dilated residual blocks), for short windows and little data.",
+        "network (pooling convolutions, then dilated residual blocks), for short windows and little data. "
+        "`motifs`: the motifs of a library (`pretrained`: a MEME file) scanned over the DNA, with nothing in it "
+        "that trains; give it a `model.tower` to learn on top, and `training.fine_tuning` mode frozen.",
     )
     pretrained: str | None = Field(
         None,
         min_length=1,
         description="Where weights come from: a folder of ours (`model.json`), a folder of an Enformer as "
         "enformer-pytorch or Hugging Face stores it (`config.json`), or its name on the hub, e.g. "
-        "`EleutherAI/enformer-official-rough`, whose bins are of 128 bp. It decides the sizes; where `dropout`, "
+        "`EleutherAI/enformer-official-rough`, whose bins are of 128 bp; of kind `motifs`, a MEME file, "
+        "e.g. all of JASPAR's vertebrate motifs. It decides the sizes; where `dropout`, "
         "`attention_dropout` and `position_dropout` are not given, them, too. None: the trunk is new.",
     )
     revision: str | None = Field(
@@ -455,7 +458,7 @@ class TrunkSettings(Section):
         "trained; `pytorch`: as enformer-pytorch computes them. None: `tensorflow` for pretrained weights, "
         "`pytorch` for a new trunk. Weights that enformer-pytorch itself trained from nothing want `pytorch`.",
     )
-    dim: int = Field(192, description="Width of the trunk.", ge=8)
+    dim: int = Field(192, description="Width of the trunk; of `motifs`, their number.", ge=1)
     depth: int = Field(2, description="Transformer layers, or dilated blocks.", ge=0)
     heads: int = Field(4, description="Attention heads (`enformer`).", ge=1)
     key_dim: int = Field(64, description="Width of the keys of an attention head (`enformer`).", ge=1)
@@ -471,6 +474,17 @@ class TrunkSettings(Section):
     dropout: float = Field(
         0.1, ge=0, lt=1, description="Dropout of the trunk's feed-forward layers, or dilated blocks."
     )
+    motif_columns: int = Field(
+        0, ge=0, description="Columns of the longest motif, which the library decides (`motifs`)."
+    )
+
+    @model_validator(mode="after")
+    def _library_of_motifs(self) -> TrunkSettings:
+        if self.kind == "motifs" and self.pretrained is None and not self.motif_columns:
+            raise ValueError("kind motifs needs its library: give pretrained, the path of a MEME file")
+        if self.kind != "motifs" and self.motif_columns:
+            raise ValueError(f"motif_columns: only for kind motifs, not for {self.kind}")
+        return self
 
     @model_validator(mode="after")
     def _keys_of_the_kind(self) -> TrunkSettings:
@@ -497,6 +511,17 @@ class TrunkSettings(Section):
             return values
         left_out = {*TRUNK_SIZES, *TRUNK_DROPOUTS} - self.model_fields_set
         return {name: value for name, value in values.items() if name not in left_out}
+
+
+class TowerSettings(Section):
+    """A small network on top of the trunk, at the resolution of bins."""
+
+    dim: int = Field(64, description="Its width.", ge=1)
+    depth: int = Field(3, description="Dilated residual blocks; block k looks 2^k bins to either side.", ge=0)
+    input_dropout: float = Field(
+        0.1, ge=0, lt=1, description="How often, in training, a number that the trunk gives is hidden."
+    )
+    dropout: float = Field(0.3, ge=0, lt=1, description="Dropout within the blocks.")
 
 
 Normalisation = Literal["cosine", "layernorm", "rmsnorm", "none"]
@@ -534,6 +559,11 @@ class ModelSettings(Section):
     """The trunk and the head."""
 
     trunk: TrunkSettings = Field(TrunkSettings(), description="The DNA network.")
+    tower: TowerSettings | None = Field(
+        None,
+        description="A small network between the trunk and the DNA tokens, which trains where the trunk is "
+        "frozen; none: DNA tokens are a projection of the trunk's embedding.",
+    )
     rank: int = Field(128, description="Width of the DNA tokens.", ge=8)
     heads: int = Field(4, description="Heads of the fine-grained interaction; divides rank.", ge=1)
     factor_tokens: int = Field(

@@ -17,6 +17,7 @@ from tfbind.model.motif_scan import best_sites, z_scores
 from tfbind.model.outputs import Outputs
 from tfbind.model.precision import autocast
 from tfbind.model.shape import ModelShape
+from tfbind.model.tower import Tower
 from tfbind.model.trunk import make_trunk
 from tfbind.model.whole_batch import whole_batch
 
@@ -98,7 +99,8 @@ class BindingModel(nn.Module):
         _require_known_cell_types(settings, shape)
         self.settings, self.shape, self.bin = settings, shape, shape.bin
         self.trunk = make_trunk(settings.trunk, shape.bin) if trunk is None else trunk
-        width = self.trunk.width
+        self.tower = None if settings.tower is None else Tower(self.trunk.width, settings.tower)
+        width = self.trunk.width if self.tower is None else self.tower.width
         self.panel = None
         if settings.motif_panel and panel is not None and len(panel):
             self.panel = MotifPanel(panel, settings.motif_panel)
@@ -118,7 +120,8 @@ class BindingModel(nn.Module):
         if embedding is None:
             with autocast(codes.device, trunk_dtype):
                 embedding = self.trunk(codes)
-        parts = [embedding.float()]
+        embedding = embedding.float()
+        parts = [embedding if self.tower is None else self.tower(embedding)]
         if self.panel is not None:
             parts.append(self.panel(codes, self.bin))
         return self.to_tokens(torch.cat(parts, -1))
@@ -141,10 +144,20 @@ class BindingModel(nn.Module):
         -------
         float32 (stretches, windows, core bins, rank).
         """
-        embedding = trunk(codes, stretch).float()
+        embedding = trunk(codes, stretch).float() if self.tower is None else self._of_tower(codes, stretch, trunk)
         if self.panel is not None:
             embedding = torch.cat([embedding, self.panel.of_cores(codes, stretch)], -1)
         return self.to_tokens(embedding)
+
+    def _of_tower(self, codes: Tensor, stretch: Stretch, trunk: Callable[[Tensor, Stretch], Tensor]) -> Tensor:
+        """What the tower says of cores, (stretches, windows, core bins, dim); each window is embedded whole."""
+        windows = codes.unfold(1, stretch.length, stretch.core)
+        whole = Stretch(1, stretch.length, stretch.length, stretch.bin)
+        embedding = trunk(windows.flatten(0, 1), whole)[:, 0].float()
+        margin = min(stretch.first_bin, self.tower.reach)
+        low, high = stretch.first_bin - margin, stretch.first_bin + stretch.core_bins + margin
+        found = self.tower(embedding[:, low:high])[:, margin : margin + stretch.core_bins]
+        return found.unflatten(0, windows.shape[:2])
 
     def forward(
         self,

@@ -17,7 +17,9 @@ from torch import Tensor
 from tfbind.config import TRUNK_DROPOUTS, TRUNK_SIZES, TrunkSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import read_json, sha256_file
+from tfbind.factors.motifs import read_meme
 from tfbind.model.checkpoint_files import read_about, read_weights
+from tfbind.model.motif_scan import pad_motifs
 
 KEY = "model.trunk.pretrained"
 CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
@@ -50,6 +52,9 @@ def read_pretrained(settings: TrunkSettings, bin: int) -> Pretrained:
         If it is not there, not whole, of another bin, or of other sizes than the settings give.
     """
     folder = Path(settings.pretrained)
+    if settings.kind == "motifs" and not folder.is_dir():
+        _refuse_revision(settings)
+        return _library(settings, folder)
     if (folder / "model.json").is_file():
         _refuse_revision(settings)
         return _ours(settings, folder, bin)
@@ -70,7 +75,7 @@ def read_pretrained(settings: TrunkSettings, bin: int) -> Pretrained:
 def _refuse_revision(settings: TrunkSettings) -> None:
     if settings.revision is not None:
         raise InputError(
-            f"a revision is of the hub, and {settings.pretrained} is a folder",
+            f"a revision is of the hub, and {settings.pretrained} is a path",
             key="model.trunk.revision",
             mend="take the key out",
         )
@@ -122,6 +127,20 @@ def _ours(settings: TrunkSettings, folder: Path, bin: int) -> Pretrained:
     weights = {name.removeprefix("trunk."): value for name, value in state.items() if name.startswith("trunk.")}
     found = _agreed(settings, own, folder, (*TRUNK_SIZES, "gamma"))
     return Pretrained(found, weights, {"name": settings.pretrained, "sha256": about["sha256"]})
+
+
+def _library(settings: TrunkSettings, path: Path) -> Pretrained:
+    """The motifs of a MEME file."""
+    if not path.is_file():
+        raise InputError(
+            "the library of motifs is not there", file=path, key=KEY, mend="give the path of a MEME file"
+        )
+    # Short ones first: those scanned together are then about as long.
+    found = sorted(read_meme(path).values(), key=lambda motif: (len(motif), motif.identifier))
+    motifs, _ = pad_motifs([motif.log_odds() for motif in found])
+    own = TrunkSettings(kind="motifs", dim=len(motifs), motif_columns=motifs.shape[1])
+    source = {"name": path.name, "sha256": sha256_file(path)}
+    return Pretrained(_agreed(settings, own, path, TRUNK_SIZES), {"motifs": motifs}, source)
 
 
 def _enformer(settings: TrunkSettings, folder: Path, bin: int, revision: str | None) -> Pretrained:

@@ -5,12 +5,23 @@ from __future__ import annotations
 from tfbind.config import TrunkSettings
 from tfbind.model.dilated import DilatedTrunk
 from tfbind.model.enformer import EnformerTrunk, new_enformer
+from tfbind.model.motif_trunk import MotifTrunk
 from tfbind.model.trunk_interface import Trunk, as_one_hot, one_hot
 
-__all__ = ["KINDS", "DilatedTrunk", "EnformerTrunk", "Trunk", "as_one_hot", "make_trunk", "new_trunk", "one_hot"]
+__all__ = [
+    "KINDS",
+    "DilatedTrunk",
+    "EnformerTrunk",
+    "MotifTrunk",
+    "Trunk",
+    "as_one_hot",
+    "make_trunk",
+    "new_trunk",
+    "one_hot",
+]
 
 # What builds a trunk with weights drawn anew, by `model.trunk.kind`.
-KINDS = {"enformer": new_enformer, "dilated": DilatedTrunk}
+KINDS = {"enformer": new_enformer, "dilated": DilatedTrunk, "motifs": MotifTrunk}
 
 
 def make_trunk(settings: TrunkSettings, bin: int) -> Trunk:
