@@ -103,7 +103,7 @@ def test_bad_bed(write, text: str, problem: str) -> None:
     ("text", "problem"),
     [
         ("chrI\t5\t9\ta\t0\t.\t1\t-1\t-1\n", "row 1: a narrowPeak row has 10 columns, this one has 9"),
-        ("chrI\t5\t9\ta\t0\t.\t1\t-1\t-1\t4\n", "row 1, column 'peak': summit offset 4 is outside"),
+        ("chrI\t5\t9\ta\t0\t.\t1\t-1\t-1\t5\n", "row 1, column 'peak': summit offset 5 is outside"),
         ("chrI\t5\t9\ta\t0\t.\t1\t-1\t-1\tx\n", "row 1, column 'peak': 'x'"),
         ("chrI\t5\t9\ta\t0\t.\tx\t-1\t-1\t1\n", "row 1, column 'signalValue': 'x'"),
     ],
@@ -206,3 +206,8 @@ def test_yeast_calls(yeast, mirrored) -> None:
     assert 637_195 in intervals["chrXIII"].start and set(intervals.by_chromosome) <= set(yeast.sizes)
     width = intervals["chrXIII"].end - intervals["chrXIII"].start
     assert (width == 101).all()
+
+
+def test_a_summit_rounded_up_to_the_end_is_the_last_base(write) -> None:
+    path = write("rounded.narrowPeak", "chrI\t5\t9\ta\t0\t.\t1\t-1\t-1\t4\n")
+    assert read(path)["chrI"].summit.tolist() == [8]

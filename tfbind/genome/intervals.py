@@ -158,10 +158,11 @@ def _is_narrow_peak(rows: BedRows) -> bool:
 
 def _summits(rows: BedRows) -> np.ndarray:
     """Column 10 is the summit's distance from the start; -1 says that none was called."""
-    offset = rows.block.integers(9, "peak")
-    if (bad := (offset < -1) | (offset >= rows.end - rows.start)).any():
+    offset, width = rows.block.integers(9, "peak"), rows.end - rows.start
+    if (bad := (offset < -1) | (offset > width)).any():
         rows.block.fail(bad, "summit offset {} is outside the peak", offset, column="peak")
-    return np.where(offset < 0, (rows.start + rows.end) // 2, rows.start + offset)
+    # Published peaks (ENCODE's, of SPP) round some summits up to the peak's end: they are its last base.
+    return np.where(offset < 0, (rows.start + rows.end) // 2, rows.start + np.minimum(offset, width - 1))
 
 
 def read_bedgraph(
