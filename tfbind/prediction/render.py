@@ -66,19 +66,55 @@ def predict_tracks(
     InputError
         If the model gives values that are not finite.
     """
+    pairs = torch.stack([torch.arange(len(factors)), torch.full((len(factors),), cell)], 1)
+    spans = [(chrom, range(data.bins(chrom))) for chrom in chromosomes]
+    yield from zip(
+        chromosomes, predict_pairs(checkpoint, embedding.tokens, data, factors, pairs, spans), strict=True
+    )
+
+
+def predict_pairs(
+    checkpoint: Checkpoint,
+    tokens: Mapping[str, np.ndarray],
+    data: GenomeData,
+    factors: FactorBatch,
+    pairs: Tensor,
+    spans: Sequence[tuple[str, range]],
+) -> Iterator[np.ndarray]:
+    """Probability of binding of factors in cell types, in some runs of bins.
+
+    Parameters
+    ----------
+    tokens
+        DNA tokens of each chromosome, (bins, rank).
+    pairs
+        (factor, column of the cell type in `data`), int64 (pairs, 2).
+    spans
+        Chromosomes, and bins of them.
+
+    Yields
+    ------
+    float32 (bins, pairs) of each span.
+
+    Raises
+    ------
+    InputError
+        If the model gives values that are not finite.
+    """
     model = checkpoint.model
     predictor = Predictor(model, _encoded(model, factors), data)
-    count = len(factors)
-    pairs = torch.stack([torch.arange(count), torch.full((count,), cell)], 1)
-    for chrom in chromosomes:
-        found = np.empty((count, data.bins(chrom)), dtype=np.float32)
+    for chrom, bins in spans:
+        found = np.empty((len(pairs), len(bins)), dtype=np.float32)
 
-        def keep(low: int, logits: Tensor, chrom: str = chrom, found: np.ndarray = found) -> None:
+        def keep(
+            low: int, logits: Tensor, chrom: str = chrom, bins: range = bins, found: np.ndarray = found
+        ) -> None:
             _require_finite(logits, chrom)
+            low -= bins.start
             found[:, low : low + logits.shape[1]] = logits.sigmoid().numpy()
 
-        predictor.each(keep, chrom, embedding.tokens[chrom], 0, data.bins(chrom), pairs)
-        yield chrom, found.T
+        predictor.each(keep, chrom, tokens[chrom], bins.start, len(bins), pairs)
+        yield found.T
 
 
 @dataclass(frozen=True)
