@@ -1,10 +1,11 @@
-"""Scores of parts of a test: by where bins lie, by how many cell types share a site, and by kinds of experiments."""
+"""Parts of a test: by where bins lie, by how many cell types share a site, and by what experiments are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from tfbind.genome.intervals import cut
 from tfbind.model.data import BOUND, N_CODE, UNBOUND
 
 PROMOTER_REACH = 1000
-# Gardiner-Garden & Frommer (1987) on CpG islands: so much of 200 bp is G or C, and so much of the CpG that C and G
-# would make by chance is there.
+# Gardiner-Garden & Frommer (1987) on CpG islands: so much of 200 bp is G or C, and so much of the CpG is
+# there that C and G would make by chance.
 CPG_WINDOW, LEAST_GC, LEAST_CPG = 200, 0.5, 0.6
 
 IDENTITIES = (0.3, 0.5, 0.7)
@@ -143,7 +144,7 @@ def groups_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _group(value: float, edges: Sequence[float], unit: str) -> str:
     if value < edges[0]:
         return f"< {edges[0]}{unit}"
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         if value < high:
             return f"{low}-{high}{unit}"
     return f">= {edges[-1]}{unit}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,17 @@ from tfbind.core.metrics import (
 )
 from tfbind.core.progress import Progress
 from tfbind.evaluation.baselines import SHUFFLED, Predictor, Values, baselines, carried
+from tfbind.evaluation.breakdown import Part, Parts
 from tfbind.evaluation.loci import Loci, Rule
 from tfbind.evaluation.scene import Scene
-from tfbind.evaluation.tables import MODEL, is_judgeable, score_ranking
-from tfbind.genome.names import listed
+from tfbind.evaluation.tables import KEY, MODEL, is_judgeable, score_ranking
+from tfbind.genome.regions import Region, overlap
 from tfbind.model.batching import factor_batch, shuffle_proteins
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_pairs
+from tfbind.training.splits import Split
 
 # Factors predicted at once: what is of the DNA alone is computed once for them.
 FACTORS_AT_ONCE = 32
@@ -43,12 +45,15 @@ class Scores:
         Of the metrics table.
     reliability
         Rows of the curves of predictors that give probabilities.
+    breakdown
+        Scores of parts of the bins.
     replicates
         AUPRC of each resample of blocks, float32 (replicates,), of each row.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     reliability: list[dict[str, Any]] = field(default_factory=list)
+    breakdown: list[dict[str, Any]] = field(default_factory=list)
     replicates: list[np.ndarray] = field(default_factory=list)
 
 
@@ -57,6 +62,7 @@ def evaluate(
     predictors: Sequence[Predictor],
     *,
     seed: str,
+    parts: Parts | None = None,
     replicates: int = 0,
     resampling_seed: int = 0,
 ) -> Scores:
@@ -68,6 +74,8 @@ def evaluate(
         As of `model_predictors` and `baselines`, and whatever else is to be compared.
     seed
         Of the model, for the table.
+    parts
+        Of the bins, to be scored by themselves.
     replicates
         Resamples of blocks of 1 Mb for the intervals; 0: none.
     """
@@ -80,30 +88,36 @@ def evaluate(
     with Progress("evaluating", len(columns), unit="experiments") as progress:
         for column in columns:
             about = {**_about(scene, column), "fold": fold, "seed": seed}
+            cut = {kind: _Kept.of(loci, column, parts) for kind, loci in scene.loci.items()}
             for predictor in predictors:
-                values = predictor.scores(column)
-                for kind, own in (values or {}).items():
+                for kind, values in (predictor.scores(column) or {}).items():
                     row = {**about, "predictor": predictor.name, "bins": kind, "sees": predictor.sees}
-                    _score(scores, row, scene.loci[kind], column, own, predictor.probabilities, drawn)
+                    _score(scores, row, cut[kind], values, predictor.probabilities, drawn)
             progress.advance()
     return scores
 
 
 def model_predictors(
-    scene: Scene, checkpoint: Checkpoint, tokens: Mapping[str, np.ndarray], *, seed: int, rule: Rule
+    scene: Scene, checkpoint: Checkpoint, embedding: GenomeEmbedding, *, seed: int, rule: Rule
 ) -> list[Predictor]:
     """The model, and the model with the residues of every protein in a random order.
 
     Parameters
     ----------
-    tokens
-        DNA tokens of the test's chromosomes.
+    embedding
+        Of the genome, or of the test's regions alone.
     rule
         How probabilities are carried to the bins of the challenge.
+
+    Raises
+    ------
+    InputError
+        As `require_held_out`.
     """
+    require_held_out(checkpoint.about["manifest"], embedding, scene.split)
     sees = "DNA, the factor's protein and motif, accessibility and description of the cell type"
-    model = _ModelScores(scene, checkpoint, tokens, rule)
-    shuffled = _ModelScores(scene, checkpoint, tokens, rule, shuffled=seed)
+    model = _ModelScores(scene, checkpoint, embedding, rule)
+    shuffled = _ModelScores(scene, checkpoint, embedding, rule, shuffled=seed)
     return [
         Predictor(MODEL, sees, model, probabilities=True),
         Predictor(SHUFFLED, f"{sees}; residues in a random order", shuffled, probabilities=True),
@@ -117,11 +131,11 @@ class _ModelScores:
         self,
         scene: Scene,
         checkpoint: Checkpoint,
-        tokens: Mapping[str, np.ndarray],
+        embedding: GenomeEmbedding,
         rule: Rule,
         shuffled: int | None = None,
     ) -> None:
-        self.scene, self.checkpoint, self.tokens, self.rule = scene, checkpoint, tokens, rule
+        self.scene, self.checkpoint, self.embedding, self.rule = scene, checkpoint, embedding, rule
         self.shuffled = shuffled
         self.factors = sorted({scene.experiments[column]["factor"] for column in scene.tested})
         self.has_protein = {name for name in self.factors if scene.factor_set.embedding(name) is not None}
@@ -143,19 +157,17 @@ class _ModelScores:
         batch = factor_batch(scene.factor_set, factors)
         if self.shuffled is not None:
             batch = shuffle_proteins(batch, self.shuffled)
-        spans = [(region.chrom, region.bins(scene.data.bin)) for region in scene.regions]
-        found = predict_pairs(
-            self.checkpoint, self.tokens, scene.data, batch, torch.tensor(pairs, dtype=torch.int64), spans
-        )
-        probabilities = np.concatenate([part.T for part in found], axis=1)
+        pairs = torch.tensor(pairs, dtype=torch.int64)
+        found = predict_pairs(self.checkpoint, self.embedding, scene.data, batch, pairs, scene.regions)
+        probabilities = np.concatenate([part.T for _, part in found], axis=1)
         return dict(zip(columns, probabilities, strict=True))
 
 
 def all_predictors(
-    scene: Scene, checkpoint: Checkpoint, tokens: Mapping[str, np.ndarray], *, seed: int, rule: Rule
+    scene: Scene, checkpoint: Checkpoint, embedding: GenomeEmbedding, *, seed: int, rule: Rule
 ) -> list[Predictor]:
     """The model and all baselines."""
-    return [*model_predictors(scene, checkpoint, tokens, seed=seed, rule=rule), *baselines(scene)]
+    return [*model_predictors(scene, checkpoint, embedding, seed=seed, rule=rule), *baselines(scene)]
 
 
 def _about(scene: Scene, column: int) -> dict[str, Any]:
@@ -171,51 +183,82 @@ def _about(scene: Scene, column: int) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """The bins of an experiment that are not left out: which they are, and what is known of them."""
+
+    bins: np.ndarray
+    bound: np.ndarray
+    blocks: np.ndarray
+    parts: list[Part]
+
+    @classmethod
+    def of(cls, loci: Loci, column: int, parts: Parts | None) -> _Kept:
+        labels = loci.labels[:, column]
+        bins = np.flatnonzero(labels != LEFT_OUT)
+        chosen = [] if parts is None else parts.of(column, loci.kind)
+        return cls(
+            bins,
+            labels[bins] == BOUND,
+            loci.blocks[bins],
+            [replace(each, bins=each.bins[bins]) for each in chosen],
+        )
+
+
 def _score(
     scores: Scores,
     row: dict[str, Any],
-    loci: Loci,
-    column: int,
+    kept: _Kept,
     values: np.ndarray,
     probabilities: bool,
     drawn: np.ndarray | None,
 ) -> None:
-    labels = loci.labels[:, column]
-    keep = labels != LEFT_OUT
-    ranking = Ranking(labels[keep] == BOUND, values[keep])
+    ranking = Ranking(kept.bound, values[kept.bins])
     row |= score_ranking(ranking, probabilities=probabilities)
     if drawn is not None:
-        found = average_precision_of_resamples(ranking, loci.blocks[keep], drawn).astype(np.float32)
+        found = average_precision_of_resamples(ranking, kept.blocks, drawn).astype(np.float32)
         row["auprc_low"], row["auprc_high"] = percentile_interval(found)
         scores.replicates.append(found)
     scores.rows.append(row)
+    for part in kept.parts:
+        points = ranking.points(part.bins)
+        size = points.n_bound + points.n_unbound
+        scores.breakdown.append(
+            {
+                **row,
+                "breakdown": part.breakdown,
+                "part": part.name,
+                "n_bins": size,
+                "n_bound": points.n_bound,
+                "prevalence": points.n_bound / size if size else np.nan,
+                "auprc": points.average_precision(),
+                "auroc": points.auroc(),
+            }
+        )
     if probabilities and is_judgeable(row):
         curve = reliability_of_points(ranking.points())
-        known = ("experiment", "predictor", "bins", "fold", "seed")
+        known = {name: row[name] for name in KEY}
         scores.reliability += [
-            {**{name: row[name] for name in known}, "group": group, **dict(zip(curve._fields, each, strict=True))}
+            {**known, "group": group, **dict(zip(curve._fields, each, strict=True))}
             for group, each in enumerate(zip(*curve, strict=True))
         ]
 
 
-def require_held_out(manifest: Mapping[str, Any], embedding: GenomeEmbedding, chromosomes: Sequence[str]) -> None:
-    """Refuse to test a model on chromosomes that its manifest lists, on another genome, or on none."""
-    key = "splits.test_chromosomes"
-    if manifest["genome"] != embedding.about["genome"]:
+def require_held_out(manifest: Mapping[str, Any], embedding: GenomeEmbedding, split: Split) -> None:
+    """Refuse to test a model on regions that its manifest lists, on another genome, or on one without them."""
+    key = "splits.test"
+    genomes = (manifest["genome"], embedding.about["genome"])
+    if set(genomes) != {split.genome}:
         raise InputError(
-            "the model was trained on another genome: nothing says which chromosomes of this one it never saw",
+            "the split, the model and the genome embedding are not of one genome: nothing says what of it the "
+            "model never saw",
             key=key,
             mend="test on the genome of the training, or train on this one",
         )
-    if missing := [chrom for chrom in chromosomes if chrom not in embedding.tokens]:
+    seen = [Region(*each) for each in (*manifest["regions"], *manifest["validation_regions"])]
+    if both := overlap(split.test, seen):
         raise InputError(
-            f"no such chromosome in the genome: {', '.join(missing)}; it has {listed(embedding.tokens)}",
+            f"the model was trained or stopped on {', '.join(map(str, both))}: that is not held out",
             key=key,
-            mend="use the reference's names",
-        )
-    if seen := sorted(set(chromosomes) & {*manifest["chromosomes"], *manifest["validation_chromosomes"]}):
-        raise InputError(
-            f"the model was trained or stopped on {', '.join(seen)}: they are not held out",
-            key=key,
-            mend="train a model that holds them out, or test on others",
+            mend="train a model that holds it out, or test elsewhere",
         )

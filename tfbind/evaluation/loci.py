@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from tfbind.genome.intervals import bin_count, depth_per_bin, merge
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
-
-if TYPE_CHECKING:
-    from tfbind.genome.regions import Region
-    from tfbind.training.targets import Targets
+from tfbind.training.targets import Targets
 
 MODEL_BINS, DREAM_BINS = "model", "dream"
 DREAM_WIDTH, DREAM_STRIDE = 200, 50

@@ -10,16 +10,18 @@ import numpy as np
 from tfbind.config import Config
 from tfbind.contexts.contextset import ContextSet
 from tfbind.core.files import atomic_dir
-from tfbind.evaluation.evaluate import Scores, all_predictors, evaluate, require_held_out
+from tfbind.evaluation.breakdown import Parts
+from tfbind.evaluation.evaluate import Scores, all_predictors, evaluate
 from tfbind.evaluation.plots import plot_evaluation
+from tfbind.evaluation.promoters import KEY as PROMOTERS
 from tfbind.evaluation.scene import Scene
-from tfbind.evaluation.tables import in_order, write_metrics, write_reliability, write_summary
+from tfbind.evaluation.tables import in_order, write_breakdown, write_metrics, write_reliability, write_summary
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
+from tfbind.inputs import source_file
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import open_genome_data
 from tfbind.model.inference import bins_around
-from tfbind.model.region_embedding import embed_regions
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
@@ -46,9 +48,7 @@ def test_of(
     for region in split.test:
         bins = region.bins(bin)
         before = only.get(region.chrom, bins)
-        only[region.chrom] = range(
-            min(before.start, bins.start - around), max(before.stop, bins.stop + around)
-        )
+        only[region.chrom] = range(min(before.start, bins.start - around), max(before.stop, bins.stop + around))
     data = open_genome_data(reference, list(tracks.values()), bin=bin, only=only)
     data = data.knowing(list(tracks), context_set, checkpoint.about["contexts"]["learnt"])
     return Scene(split, targets, reference, data, factor_set, list(tracks))
@@ -64,19 +64,22 @@ def write_evaluation(
     embedding
         Folder of a genome embedding; None: the test's regions are embedded.
     """
-    require_held_out(checkpoint.about["manifest"], scene)
     settings = config.evaluation
-    tokens = _tokens(config, scene, checkpoint, embedding)
+    found = _embedding(config, scene, checkpoint, embedding)
     scores = evaluate(
         scene,
-        all_predictors(scene, checkpoint, tokens, seed=config.seed, rule=settings.dream_rule),
+        all_predictors(scene, checkpoint, found, seed=config.seed, rule=settings.dream_rule),
         seed=str(checkpoint.about["manifest"]["seed"]),
+        parts=Parts(
+            scene, None if settings.promoters is None else source_file(settings.promoters, key=PROMOTERS)
+        ),
         replicates=settings.bootstrap,
         resampling_seed=config.seed,
     )
     with atomic_dir(output) as folder:
         write_metrics(folder / "metrics.tsv", scores.rows)
         write_summary(folder / "summary.tsv", scores.rows)
+        write_breakdown(folder / "breakdown.tsv", scores.breakdown)
         write_reliability(folder / "reliability.tsv", scores.reliability)
         np.save(folder / "bootstrap.npy", _replicates_in_order(scores))
         plot_evaluation(scores.rows, folder / "evaluation", title=f"{config.name}: {_named(scene)}")
@@ -91,20 +94,17 @@ def _replicates_in_order(scores: Scores) -> np.ndarray:
     return np.stack([of_row[id(row)] for row in in_order(scores.rows)])
 
 
-def _tokens(
-    config: Config, scene: Scene, checkpoint: Checkpoint, embedding: Path | None
-) -> Mapping[str, np.ndarray]:
-    if embedding is not None:
-        return GenomeEmbedding.open(embedding, checkpoint, scene.reference).tokens
-    return embed_regions(
-        checkpoint.model,
-        scene.reference.fetch,
-        scene.reference.sizes,
-        scene.regions,
+def _embedding(config: Config, scene: Scene, checkpoint: Checkpoint, folder: Path | None) -> GenomeEmbedding:
+    if folder is not None:
+        return GenomeEmbedding.open(folder, checkpoint, scene.reference)
+    settings = config.prediction
+    return GenomeEmbedding.of_regions(
+        checkpoint,
+        scene.reference,
         config.windows,
-        n_runs=scene.reference.n_runs,
-        batch_size=config.prediction.batch_size,
-        precision=config.prediction.precision,
+        scene.regions,
+        batch_size=settings.batch_size,
+        precision=settings.precision,
     )
 
 

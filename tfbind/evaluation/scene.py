@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tfbind.evaluation.loci import Loci, loci_of
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region
 from tfbind.model.data import GenomeData
+from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
-
-if TYPE_CHECKING:
-    from tfbind.genome.regions import Region
-    from tfbind.training.splits import Split
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ _COUNTS = ("n_train_peaks", "n_bins", "n_bound")
 _METRICS = ("prevalence", "auprc", "auroc", "recall_at_10_fdr", "recall_at_50_fdr", "ece")
 _OPTIONAL = ("identity", "auprc_low", "auprc_high")
 COLUMNS = (*_NAMES, "sees", *_COUNTS, *_METRICS, *_OPTIONAL)
-"""`fold` is `all` where there are none; `identity` is to the nearest training factor; `auprc_low` and `auprc_high`
-are the ends of the 95 % interval of a bootstrap over blocks of the genome."""
+"""`fold` is `all` where there are none, `identity` that to the nearest training factor; `auprc_low` and
+`auprc_high` end the 95 % interval of a bootstrap over blocks of the genome."""
+BREAKDOWN_COLUMNS = ("breakdown", "part", "n_bins", "n_bound", "prevalence", "auprc", "auroc")
 # What a row is known by.
 KEY = ("experiment", "predictor", "bins", "fold", "seed")
 
@@ -212,6 +213,11 @@ def write_summary(path: str | Path, rows: Iterable[Row]) -> None:
 def write_reliability(path: str | Path, rows: Iterable[Row]) -> None:
     """Write the curves of predicted against observed frequencies, a row a group of bins, as TSV."""
     _write_tsv(path, (*KEY, "group", "predicted", "observed", "count"), in_order(rows))
+
+
+def write_breakdown(path: str | Path, rows: Iterable[Row]) -> None:
+    """Write the scores of parts of experiments as TSV."""
+    _write_tsv(path, (*_NAMES, *BREAKDOWN_COLUMNS), in_order(rows))
 
 
 def left_out_sentence(rows: Iterable[Row]) -> str:

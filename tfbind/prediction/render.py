@@ -23,6 +23,7 @@ from tfbind.factors.factorset import FactorSet
 from tfbind.genome.bigwig import Track, round_fixed, write_bigwigs
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region as Place
 from tfbind.model.allocation import keep_freed_memory
 from tfbind.model.batching import factor_batch
 from tfbind.model.binding import BindingModel
@@ -48,18 +49,20 @@ def predict_tracks(
     data: GenomeData,
     factors: FactorBatch,
     cell: int,
-    chromosomes: Sequence[str],
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Probability of binding of all factors in one cell type, chromosome by chromosome.
+    places: Sequence[Place],
+) -> Iterator[tuple[Place, np.ndarray]]:
+    """Probability of binding of all factors in one cell type, region by region.
 
     Parameters
     ----------
     cell
         Column of the cell type in `data`.
+    places
+        Regions whose edges are those of bins.
 
     Yields
     ------
-    Chromosome and float32 (bins, factors).
+    Region and float32 (bins, factors).
 
     Raises
     ------
@@ -67,54 +70,36 @@ def predict_tracks(
         If the model gives values that are not finite.
     """
     pairs = torch.stack([torch.arange(len(factors)), torch.full((len(factors),), cell)], 1)
-    spans = [(chrom, range(data.bins(chrom))) for chrom in chromosomes]
-    yield from zip(
-        chromosomes, predict_pairs(checkpoint, embedding.tokens, data, factors, pairs, spans), strict=True
-    )
+    yield from predict_pairs(checkpoint, embedding, data, factors, pairs, places)
 
 
 def predict_pairs(
     checkpoint: Checkpoint,
-    tokens: Mapping[str, np.ndarray],
+    embedding: GenomeEmbedding,
     data: GenomeData,
     factors: FactorBatch,
     pairs: Tensor,
-    spans: Sequence[tuple[str, range]],
-) -> Iterator[np.ndarray]:
-    """Probability of binding of factors in cell types, in some runs of bins.
-
-    Parameters
-    ----------
-    tokens
-        DNA tokens of each chromosome, (bins, rank).
-    pairs
-        (factor, column of the cell type in `data`), int64 (pairs, 2).
-    spans
-        Chromosomes, and bins of them.
+    places: Sequence[Place],
+) -> Iterator[tuple[Place, np.ndarray]]:
+    """As `predict_tracks`, of any pairs (factor, column of the cell type), int64 (pairs, 2).
 
     Yields
     ------
-    float32 (bins, pairs) of each span.
-
-    Raises
-    ------
-    InputError
-        If the model gives values that are not finite.
+    Region and float32 (bins, pairs).
     """
     model = checkpoint.model
     predictor = Predictor(model, _encoded(model, factors), data)
-    for chrom, bins in spans:
+    for place in places:
+        chrom, bins = place.chrom, place.bins(data.bin)
         found = np.empty((len(pairs), len(bins)), dtype=np.float32)
 
-        def keep(
-            low: int, logits: Tensor, chrom: str = chrom, bins: range = bins, found: np.ndarray = found
-        ) -> None:
-            _require_finite(logits, chrom)
-            low -= bins.start
-            found[:, low : low + logits.shape[1]] = logits.sigmoid().numpy()
+        def keep(low: int, logits: Tensor, place: Place = place, found: np.ndarray = found) -> None:
+            _require_finite(logits, place.chrom)
+            first = low - place.bins(data.bin).start
+            found[:, first : first + logits.shape[1]] = logits.sigmoid().numpy()
 
-        predictor.each(keep, chrom, tokens[chrom], bins.start, len(bins), pairs)
-        yield found.T
+        predictor.each(keep, chrom, embedding.tokens[chrom], bins.start, len(bins), pairs)
+        yield place, found.T
 
 
 @dataclass(frozen=True)
