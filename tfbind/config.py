@@ -826,7 +826,22 @@ class TrainingSettings(Section):
     warmup_steps: int = Field(100, ge=0, description="Steps of linear warm-up.")
     clip_norm: float = Field(1.0, gt=0, description="Gradient norm is clipped to this.")
     peak_fraction: float = Field(
-        0.5, ge=0, le=1, description="Share of windows drawn around peaks; the rest uniformly."
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of windows drawn around peaks; what no share takes is drawn uniformly.",
+    )
+    peak_draw: Literal["experiment", "bin"] = Field(
+        "experiment",
+        description="How a peak is drawn: of an experiment that is drawn first, so that each is seen alike; or "
+        "any bin that is bound in one of them, so that places where many bind are seen no more than others.",
+    )
+    open_fraction: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of windows drawn around bins that are open in a cell type (4 times the genome's mean "
+        "accessibility or more), bound or not: the unbound ones are the hard ones.",
     )
     motif_loss: float = Field(
         0.0,
@@ -846,6 +861,15 @@ class TrainingSettings(Section):
         description="Arithmetic of the trunk in training. `fp16` scales the loss, for GPUs without bfloat16; "
         "slow on a CPU.",
     )
+
+    @model_validator(mode="after")
+    def _shares_of_windows(self) -> TrainingSettings:
+        if self.peak_fraction + self.open_fraction > 1:
+            raise ValueError(
+                f"peak_fraction ({self.peak_fraction:g}) and open_fraction ({self.open_fraction:g}) must add up to "
+                "at most 1: they are shares of the windows"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rate_of_something(self) -> TrainingSettings:

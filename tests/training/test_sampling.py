@@ -44,9 +44,9 @@ def whole(chrom, data):
     return regions(data, chrom)[0]
 
 
-def sampler(data, peak_fraction=0.5, experiments=(0, 1), seed=3, chromosomes=("one", "two")):
+def sampler(data, peak_fraction=0.5, experiments=(0, 1), seed=3, chromosomes=("one", "two"), **how):
     return WindowSampler(
-        data, regions(data, *chromosomes), experiments, bins=BINS, peak_fraction=peak_fraction, seed=seed
+        data, regions(data, *chromosomes), experiments, bins=BINS, peak_fraction=peak_fraction, seed=seed, **how
     )
 
 
@@ -77,7 +77,7 @@ def exact_density(found: WindowSampler, data: GenomeData, experiments) -> dict[t
     """Probability of each window, enumerated: (chromosome, first bin) -> probability."""
     chroms = [region.chrom for region in found.regions]
     starts = [(chrom, first) for chrom in chroms for first in range(1 - BINS, data.bins(chrom))]
-    probability = dict.fromkeys(starts, (1 - found.peak_fraction) / len(starts))
+    probability = dict.fromkeys(starts, found.uniform_fraction / len(starts))
     bound = [
         [(chrom, bin) for chrom in chroms for bin in np.flatnonzero(data.labels[chrom][:, e] == BOUND)]
         for e in experiments
@@ -86,7 +86,7 @@ def exact_density(found: WindowSampler, data: GenomeData, experiments) -> dict[t
     for places in bound:
         for chrom, bin in places:
             for shift in range(BINS):
-                share = found.peak_fraction / (len(bound) * len(places) * BINS)
+                share = (1 - found.uniform_fraction) / (len(bound) * len(places) * BINS)
                 probability[chrom, bin - shift] += share
     return probability
 
@@ -437,7 +437,7 @@ def test_only_peaks_in_the_regions_attract_and_weights_undo_it(data):
     # 11 and 7 starts.
     np.testing.assert_allclose(inside / 30_000, BINS / 18, rtol=0.1)
     # Bound bins at 19 and, of the second, at 5 lie outside.
-    assert sorted(map(len, found.peak_starts)) == [1, 1]
+    assert sorted(map(len, found.kinds[0].starts)) == [1, 1]
 
 
 def test_signal_and_scores_outside_a_region_are_not_seen(data):
@@ -455,3 +455,25 @@ def test_signal_and_scores_outside_a_region_are_not_seen(data):
         assert np.isnan(array[[0, 3, 4]]).all() and np.isfinite(array[1:3]).all()
     turned = found.read(Draw(found.regions[0], 2, True, 1.0))
     np.testing.assert_array_equal(turned.labels, window.labels[::-1])
+
+
+@pytest.mark.parametrize(
+    "how", [{"peak_draw": "bin"}, {"open_fraction": 0.4}, {"peak_draw": "bin", "open_fraction": 0.3}]
+)
+def test_however_windows_are_drawn_every_bin_counts_alike(data, how):
+    seen = covered(drawn(sampler(data, 0.5, **how), 40_000), data)
+    np.testing.assert_allclose(np.concatenate([seen["one"], seen["two"]]) / 40_000, BINS / 35, rtol=0.12)
+
+
+def test_open_bins_are_drawn(data):
+    """Accessibility is the bin's number, from 1: bins from the fourth on are open."""
+    draws = drawn(sampler(data, peak_fraction=0.0, open_fraction=1.0), 2000)
+    assert all(draw.first + BINS > 3 for draw in draws)
+    assert {draw.chrom for draw in draws} == {"one", "two"}
+
+
+def test_bins_bound_in_several_experiments_are_drawn_as_often_as_others():
+    shared = genome({"one": 40}, {"one": [(5, 0), (5, 1), (30, 0), (30, 1), (18, 0)]})
+    draws = drawn(sampler(shared, 1.0, chromosomes=("one",), peak_draw="bin"), 3000)
+    middle = [draw for draw in draws if draw.first <= 18 < draw.first + BINS]
+    assert abs(len(middle) / len(draws) - 1 / 3) < 0.04

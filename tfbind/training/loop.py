@@ -149,6 +149,8 @@ class Trainer:
             columns,
             bins=windows.length // windows.bin,
             peak_fraction=settings.peak_fraction,
+            peak_draw=settings.peak_draw,
+            open_fraction=settings.open_fraction,
             seed=seed,
             # As in prediction: the edges of a window are not where accessibility ends.
             context_bins=ACCESSIBILITY_REACH,

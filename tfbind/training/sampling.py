@@ -10,6 +10,9 @@ import numpy as np
 from tfbind.genome.regions import Region
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, reverse_complement
 
+# Accessibility, in times the genome's mean, from which a bin is open.
+OPEN = 4.0
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -68,6 +71,25 @@ class Window:
         return Window(reverse_complement(self.codes), **turned)
 
 
+@dataclass(frozen=True)
+class _Anchors:
+    """Bins around which windows are placed.
+
+    Attributes
+    ----------
+    share
+        Of the windows that are placed around them.
+    starts
+        Numbers of the first starts that count them, in sets of which one is drawn first.
+    density : float64 (starts,)
+        How likely a window that is placed so has each start.
+    """
+
+    share: float
+    starts: list[np.ndarray]
+    density: np.ndarray
+
+
 class WindowSampler:
     """Draw windows; what a step draws depends on the seed and the step alone, so any step can be resumed.
 
@@ -76,10 +98,14 @@ class WindowSampler:
     bin of the regions is counted by equally many windows (shifts of whole bins, labels with them). Of a window
     that was drawn for one region, bins outside it are left out, also those of another one: they are counted by
     its own windows.
-    A share `peak_fraction` of windows is placed around peaks: an experiment is drawn, one of its bound bins,
-    and a uniform shift. With u the uniform density of starts, q the density around peaks and p the share, a
-    window has weight u / ((1 - p) u + p q), so that the expected loss is that of the whole genome (with p = 1:
-    of what lies within the counted bins' reach of a bound bin; nothing else is ever drawn).
+    A share `peak_fraction` of windows is placed around peaks: a bound bin is drawn, and a uniform shift. With
+    `peak_draw` `experiment`, an experiment is drawn first, then one of its bound bins; with `bin`, any bin that
+    is bound in one of them, all alike. A share `open_fraction` is placed in the same way around bins that are
+    open in one of the cell types (accessibility `OPEN` times the genome's mean or more): most of what is not
+    bound, and hard to tell from what is. With u the uniform density of starts, q_k the density around the bins
+    of kind k and p_k its share, a window has weight u / ((1 - sum p_k) u + sum p_k q_k), so that the expected
+    loss is that of the whole genome (with no share left: of what lies within the counted bins' reach of these
+    bins; nothing else is ever drawn).
 
     Parameters
     ----------
@@ -112,6 +138,8 @@ class WindowSampler:
         context_bins: int = 0,
         crop: int = 0,
         spacing: int = 1,
+        peak_draw: str = "experiment",
+        open_fraction: float = 0.0,
     ) -> None:
         if 2 * crop >= bins:
             raise ValueError(f"a crop of {crop} bins at either side leaves none of {bins}")
@@ -126,28 +154,43 @@ class WindowSampler:
         counts = np.array([-(-length // spacing) + self.shifts - 1 for length in lengths])
         self.ends = np.cumsum(counts)
         self.offsets = self.ends - counts
-        self._index_peaks(experiments)
-        self.peak_fraction = peak_fraction if len(self.peak_starts) else 0.0
+        peaks = self._bound_starts(experiments, apart=peak_draw == "experiment")
+        kinds = [(peak_fraction, peaks), (open_fraction, self._open_starts() if open_fraction else [])]
+        self.kinds = [self._anchors(share, starts) for share, starts in kinds if share and starts]
+        self.uniform_fraction = max(0.0, 1 - sum(kind.share for kind in self.kinds))
 
-    def _index_peaks(self, experiments: Sequence[int]) -> None:
-        """Global numbers of the first starts that count bound bins, by experiment; the density around them."""
-        found: list[list[np.ndarray]] = [[] for _ in experiments]
+    def _bound_starts(self, experiments: Sequence[int], *, apart: bool) -> list[np.ndarray]:
+        """Numbers of the first starts that count bound bins, of each experiment or of any of them."""
+        found: list[list[np.ndarray]] = [[] for _ in (experiments if apart else [0])]
         for region, offset in zip(self.regions, self.offsets, strict=True):
             bins = region.bins(self.data.bin)
             labels = self.data.labels[region.chrom][bins.start : bins.stop]
             for column, experiment in enumerate(experiments):
-                bound = np.flatnonzero(labels[:, experiment] == BOUND)
-                found[column].append(bound // self.spacing + offset)
-        self.peak_starts = [joined for parts in found if len(joined := np.concatenate(parts))]
+                bound = np.flatnonzero(labels[:, experiment] == BOUND) // self.spacing + offset
+                found[column if apart else 0].append(bound)
+        joined = [np.concatenate(parts) for parts in found]
+        return [starts if apart else np.unique(starts) for starts in joined if len(starts)]
+
+    def _open_starts(self) -> list[np.ndarray]:
+        """Numbers of the first starts that count bins open in any cell type."""
+        found = []
+        for region, offset in zip(self.regions, self.offsets, strict=True):
+            bins = region.bins(self.data.bin)
+            accessibility = self.data.accessibility[region.chrom][bins.start : bins.stop]
+            found.append(np.flatnonzero((accessibility >= OPEN).any(1)) // self.spacing + offset)
+        starts = np.unique(np.concatenate(found))
+        return [starts] if len(starts) else []
+
+    def _anchors(self, share: float, starts: list[np.ndarray]) -> _Anchors:
         mass = np.zeros(int(self.ends[-1]) + self.shifts)
-        for starts in self.peak_starts:
-            np.add.at(mass, starts, 1 / (len(starts) * len(self.peak_starts)))
-        # With n starts that count a bin, the start of number s counts the bound bins of first starts
-        # s - n + 1 .. s, each of which sends 1 / n of its mass here.
+        for each in starts:
+            np.add.at(mass, each, 1 / (len(each) * len(starts)))
+        # With n starts that count a bin, the start of number s counts the bins of first starts s - n + 1 .. s,
+        # each of which sends 1 / n of its mass here.
         total = np.concatenate([[0.0], np.cumsum(mass)])
         position = np.arange(int(self.ends[-1]))
         before = total[np.maximum(position + 1 - self.shifts, 0)]
-        self.peak_density = (total[position + 1] - before) / self.shifts
+        return _Anchors(share, starts, (total[position + 1] - before) / self.shifts)
 
     def draw(self, step: int, count: int) -> list[Draw]:
         """The windows of a step."""
@@ -156,14 +199,18 @@ class WindowSampler:
 
     def _draw_one(self, rng: np.random.Generator) -> Draw:
         total = int(self.ends[-1])
-        if rng.random() < self.peak_fraction:
-            starts = self.peak_starts[rng.integers(len(self.peak_starts))]
-            position = int(starts[rng.integers(len(starts))] + rng.integers(self.shifts))
+        drawn = rng.random()
+        for kind in self.kinds:
+            if drawn < kind.share:
+                starts = kind.starts[rng.integers(len(kind.starts))]
+                position = int(starts[rng.integers(len(starts))] + rng.integers(self.shifts))
+                break
+            drawn -= kind.share
         else:
             position = int(rng.integers(total))
         uniform = 1 / total
-        share = self.peak_fraction
-        weight = uniform / ((1 - share) * uniform + share * self.peak_density[position])
+        around = sum(kind.share * kind.density[position] for kind in self.kinds)
+        weight = uniform / (self.uniform_fraction * uniform + around)
         index = int(np.searchsorted(self.ends, position, side="right"))
         region = self.regions[index]
         counted = (position - int(self.offsets[index]) - (self.shifts - 1)) * self.spacing
