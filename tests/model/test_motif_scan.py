@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tfbind.model.data import reverse_complement
-from tfbind.model.motif_scan import SCAN_FEATURES, pad_motifs, scan_motifs
+from tfbind.model.motif_scan import SCAN_FEATURES, near_bins, pad_motifs, scan_motifs
 
 BIN = 4
 WINDOWS = st.integers(1, 6).flatmap(lambda bins: arrays(np.uint8, bins * BIN, elements=st.integers(0, 4)))
@@ -38,7 +38,8 @@ def naive(window: np.ndarray, motif: np.ndarray) -> np.ndarray:
     bins = best.reshape(-1, BIN)
     top, soft = bins.max(1), np.log(np.exp(bins).mean(1))
     z = (top - motif.mean(1).sum()) / np.sqrt(motif.var(1).sum() + 1e-4)
-    near = [z[max(i - 1, 0) : i + 2].max() for i in range(len(z))]
+    reach = near_bins(BIN)
+    near = [z[max(i - reach, 0) : i + reach + 1].max() for i in range(len(z))]
     return np.stack([z, top, soft, near], 1)
 
 

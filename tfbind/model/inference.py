@@ -16,7 +16,7 @@ from tfbind.model.context_encoder import ACCESSIBILITY_REACH
 from tfbind.model.data import N_CODE, GenomeData
 from tfbind.model.head import FactorCode
 from tfbind.model.pieces import single_threads
-from tfbind.model.rendering import NEAR, PIECE, Renderer, can_render
+from tfbind.model.rendering import PIECE, Renderer, can_render
 
 # Bins around a stretch that the accessibility tower and the motif scan look at.
 MARGIN = 16
@@ -99,11 +99,12 @@ class Predictor:
 
     def _rendered(self, chrom: str, tokens: np.ndarray, start: int, pairs: Tensor) -> Tensor:
         """Logits of a piece, (pairs, PIECE)."""
-        bin, margin, around = self.model.bin, self.renderer.margin, ACCESSIBILITY_REACH
+        bin, around = self.model.bin, ACCESSIBILITY_REACH
+        near, margin = self.renderer.near, self.renderer.margin
         codes = cut(
             self.data.codes[chrom],
-            (start - NEAR) * bin - margin,
-            (PIECE + 2 * NEAR) * bin + 2 * margin,
+            (start - near) * bin - margin,
+            (PIECE + 2 * near) * bin + 2 * margin,
             N_CODE,
         )
         accessibility = self.data.window_accessibility(chrom, start - around, PIECE + 2 * around)

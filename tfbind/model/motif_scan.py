@@ -12,6 +12,13 @@ from torch import Tensor
 from tfbind.model.trunk_interface import as_one_hot
 
 SCAN_FEATURES = 4
+# Peaks are wider than sites: sites within about so many bp count for a bin, at most so many bins away.
+NEAR_BP, MOST_NEAR = 128, 4
+
+
+def near_bins(bin: int) -> int:
+    """Bins on either side whose sites count for a bin of so many bp."""
+    return min(max(round(NEAR_BP / bin), 1), MOST_NEAR)
 
 
 def pad_motifs(motifs: Sequence[np.ndarray | None]) -> tuple[Tensor, Tensor]:
@@ -53,15 +60,14 @@ def scan_motifs(bases: Tensor, motifs: Tensor, bin: int) -> Tensor:
     float32 (windows, bins, motifs, 4), of each site's better strand: the best site as a z-score under
     uniform bases (the score less its mean, over its standard deviation: the sum over columns of the
     column's mean and variance), the best site's score, the log of the mean over sites of exp(score), through
-    which no gradient flows, and the best z-score of the bin and its two neighbours.
+    which no gradient flows, and the best z-score of the bin and its `near_bins` on either side.
     """
     sites, best = _sites(bases, motifs, bin)
     # Shifted by the best site, so that exp never overflows.
     with torch.no_grad():
         soft = best + (sites - best.unsqueeze(-1)).exp_().mean(-1).log()
     z = z_scores(best, motifs)
-    # Peaks are wider than sites: what lies in the neighbouring bins counts, too.
-    near = F.max_pool1d(z, 3, stride=1, padding=1)
+    near = F.max_pool1d(z, 2 * near_bins(bin) + 1, stride=1, padding=near_bins(bin))
     return torch.stack([z, best, soft, near], -1).transpose(1, 2)
 
 

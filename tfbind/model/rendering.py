@@ -24,13 +24,12 @@ from torch import Tensor, nn
 from tfbind.model.contexts import ContextBatch
 from tfbind.model.head import PAIR_FEATURES, SCAN_SCALE, FactorCode, Head
 from tfbind.model.interaction import Filip
+from tfbind.model.motif_scan import near_bins
 from tfbind.model.site_scan import SiteScan, Words
 
 PIECE, BLOCK, GROUP = 1024, 256, 32
 # Factors are filled up to a multiple of it, so that rows fill vector registers.
 LANES = 16
-# Bins on either side of a piece whose motif match counts, too.
-NEAR = 1
 # exp of it is far from overflow, also summed over the residues of any protein.
 BOUND = 70.0
 OUTPUT = "binding"
@@ -56,7 +55,7 @@ class Renderer:
     """
 
     def __init__(self, head: Head, factors: FactorCode, bin: int) -> None:
-        self.head, self.bin = head, bin
+        self.head, self.bin, self.near = head, bin, near_bins(bin)
         self.known = SiteScan(factors.known_motifs, factors.has_motif)
         self.read = SiteScan(factors.read_motifs, factors.has_protein & (factors.read_motifs.shape[1] > 0))
         self.margin = max(self.known.reach, self.read.reach)
@@ -72,7 +71,7 @@ class Renderer:
         tokens
             DNA tokens (PIECE, rank), 16 or 32 bit.
         codes
-            Base codes of the piece, of `NEAR` bins on either side, and of `margin` bp around these.
+            Base codes of the piece, of `near` bins on either side, and of `margin` bp around these.
         contexts
             Accessibility of one window: of the piece, and of equally many bins on either side.
         pairs
@@ -95,7 +94,7 @@ class Renderer:
             rows = slice(first, first + group.count)
             blocks = group.laid_out(
                 [
-                    _motif_rows(scan, found, rows)
+                    _motif_rows(scan, found, rows, self.near)
                     for scan, found in zip((self.known, self.read), sites, strict=True)
                 ]
             )
@@ -305,13 +304,13 @@ class _Group:
         return joined.add_((met * cell.met[:, None, bins]).sum(0)).add_(cell.bias[bins])
 
 
-def _motif_rows(scan: SiteScan, found: tuple[Tensor, Tensor], chosen: slice) -> Tensor:
+def _motif_rows(scan: SiteScan, found: tuple[Tensor, Tensor], chosen: slice, near: int) -> Tensor:
     """The features of `scan_motifs`, scaled as the head takes them: (SCAN_FEATURES, factors, PIECE)."""
     best, soft = (part[chosen] for part in found)
     z = (best - scan.mean[chosen, None]) / scan.deviation[chosen, None]
-    near = torch.maximum(torch.maximum(z[:, :-2], z[:, 1:-1]), z[:, 2:])
-    inner = slice(NEAR, -NEAR)
-    rows = torch.stack([z[:, inner], best[:, inner], soft[:, inner], near])
+    around = F.max_pool1d(z, 2 * near + 1, stride=1)
+    inner = slice(near, -near)
+    rows = torch.stack([z[:, inner], best[:, inner], soft[:, inner], around])
     scale = torch.tensor(SCAN_SCALE, device=rows.device)[:, None, None]
     return rows.mul_(scale * scan.present[chosen, None])
 
