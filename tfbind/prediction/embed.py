@@ -75,7 +75,7 @@ def embed_shard(
     bases = sum(stretch.core_end - stretch.core_start for stretch in stretches)
     with atomic_path(output) as temporary:
         with (
-            new_rows(temporary, np.float16, (bins, model.settings.rank)) as tokens,
+            new_rows(temporary, np.float16, (bins, model.rank)) as tokens,
             Progress("embedding the genome", bases, unit="bp") as progress,
             Behind(WRITE_BEHIND) as writing,
         ):
@@ -133,7 +133,7 @@ def assemble(
     ]
     for part, path in zip(plan, shards, strict=True):
         bins = sum(_core_bins(stretch, model.bin) for stretch in part)
-        _load_tokens(path, (bins, model.settings.rank), EMBED_AGAIN)
+        _load_tokens(path, (bins, model.rank), EMBED_AGAIN)
     for path, precision in zip(shards, precisions, strict=True):
         if precision != precisions[0]:
             raise InputError(
@@ -148,7 +148,7 @@ def assemble(
         chromosomes = []
         for index, (chrom, size) in enumerate(reference.sizes.items()):
             bins = bin_count(size, model.bin)
-            with new_rows(folder / f"{index}.npy", np.float16, (bins, model.settings.rank)) as tokens:
+            with new_rows(folder / f"{index}.npy", np.float16, (bins, model.rank)) as tokens:
                 while following is not None and following[0].chrom == chrom:
                     _write_zeros(tokens, following[0].core_start // model.bin)
                     tokens.write(following[1])
@@ -162,7 +162,7 @@ def assemble(
                 "model": checkpoint.checksum,
                 "genome": reference.checksum,
                 "bin": model.bin,
-                "rank": model.settings.rank,
+                "rank": model.rank,
                 "window": {"length": windows.length, "core": windows.core},
                 "precision": precisions[0],
                 "dtype": "float16",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_dir, read_json
+from tfbind.core.files import atomic_dir, link_or_copy, read_json
 
 # What rendering makes of each factor.
 ENDINGS = (".bw", ".json", ".narrowPeak")
@@ -49,7 +47,7 @@ def gather(batches: Sequence[str | Path], names: Sequence[str], output: str | Pa
     _check_alike([found[f"{name}.json"] for name in names])
     with atomic_dir(output) as folder:
         for name, path in sorted(found.items()):
-            _link(path, folder / name)
+            link_or_copy(path, folder / name)
 
 
 def _tracks(batches: Sequence[str | Path], names: set[str]) -> dict[str, Path]:
@@ -112,11 +110,3 @@ def _about(path: Path) -> dict[str, Any]:
         return {key: content[key] for key in SHARED if key != "region"} | {"region": content.get("region")}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"is no provenance of a track ({error})", file=path, mend=_AGAIN) from error
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        # No hard links there. What else is wrong, such as a full disk, is wrong with a copy, too.
-        shutil.copyfile(source, target)
