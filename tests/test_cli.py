@@ -35,6 +35,7 @@ VERBS = [
     "contexts",
     "targets",
     "train",
+    "ensemble",
     "embed",
     "assemble",
     "render",

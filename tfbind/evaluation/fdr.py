@@ -73,8 +73,8 @@ def achieved(
 
     Yields
     ------
-    Rows with the keys `COLUMNS`. Without a threshold nothing is called; the rate of no calls is nan, and so is the
-    recall of nothing measured.
+    Rows with the keys `COLUMNS`. Without a threshold nothing is called; the rate of no calls is nan, and so is
+    the recall of nothing measured.
     """
     shown = round_fixed(np.asarray(probabilities, dtype=np.float32), BITS) * usable
     measured = usable & (labels != 0)

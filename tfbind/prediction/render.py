@@ -32,6 +32,7 @@ from tfbind.model.factors import FactorBatch
 from tfbind.model.probabilities import Probabilities
 from tfbind.model.rendering import LANES
 from tfbind.prediction.embed import GenomeEmbedding
+from tfbind.prediction.gather import UNCERTAINTY
 from tfbind.prediction.peaks import write_peaks
 from tfbind.prediction.region import Region, write_region
 
@@ -39,8 +40,6 @@ from tfbind.prediction.region import Region, write_region
 TRACKS_AT_ONCE = 128
 # Probabilities in a bigWig are multiples of 2^-BITS: coarser ones rank bins otherwise, finer ones take more room.
 BITS = 15
-# Before the ending of what is said of a track's uncertainty.
-UNCERTAINTY = ".uncertainty"
 
 
 def predict_tracks(

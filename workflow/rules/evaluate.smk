@@ -7,7 +7,7 @@ rule evaluate:
         reference=rules.reference.output,
         factors=rules.factors.output,
         targets=rules.targets.output,
-        model=rules.train.output.model,
+        model=MODEL,
         embedding=rules.assemble.output,
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
