@@ -95,6 +95,7 @@ contexts_option = click.option(
     "the model reads no descriptions.",
 )
 targets_option = click.option("--targets", type=FILE, required=True, help="Folder that `tfbind targets` made.")
+split_option = click.option("--split", type=FILE, required=True, help="File that `tfbind split` made.")
 model_option = click.option(
     "--model", type=FILE, required=True, help="Folder that `tfbind train` or `tfbind ensemble` made."
 )
@@ -330,8 +331,48 @@ def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
 @config_option
 @reference_option
 @factors_option
+@targets_option
+@click.option("--fold", type=click.IntRange(min=0), help="Which of splits.folds to hold out, too, from 0.")
+@output_option("File (.json) to make.")
+def split(
+    configs: tuple[Path, ...], reference: Path, factors: Path, targets: Path, fold: int | None, output: Path
+) -> None:
+    """Split genome and experiments into what is trained on, what stops the training, and what is tested.
+
+    Factors are held out with their relatives, cell types with all experiments in them. It is done once, and every
+    later step reads the file.
+    """
+    from tfbind.factors.factorset import FactorSet
+    from tfbind.factors.relatives import Relatives
+    from tfbind.genome.reference import Reference
+    from tfbind.inputs import factor_domains
+    from tfbind.tables import names_of_cell_types
+    from tfbind.training.splits import describe, make_split
+
+    config, dataset = _read(configs)
+    genome, factor_set = Reference.open(reference), FactorSet.open(factors)
+    proteins = {name: factor_set.proteins(name) for name in factor_set.names}
+    found = make_split(
+        config.splits,
+        genome,
+        _targets(targets, genome, dataset, config).experiments,
+        Relatives.of(proteins, factor_domains(config)),
+        windows=config.windows,
+        cell_types=names_of_cell_types(dataset.cell_types),
+        seed=config.seed,
+        fold=fold,
+    )
+    found.write(output)
+    click.echo(describe(found))
+
+
+@main.command()
+@config_option
+@reference_option
+@factors_option
 @contexts_option
 @targets_option
+@split_option
 @tracks_option
 @click.option("--state", type=FILE, required=True, help="Folder that keeps the state of an unfinished training.")
 @click.option("--history", type=FILE, required=True, help="TSV of losses and validation scores to write.")
@@ -352,6 +393,7 @@ def train(
     factors: Path,
     contexts: Path | None,
     targets: Path,
+    split: Path,
     accessibility: Path,
     state: Path,
     history: Path,
@@ -361,7 +403,7 @@ def train(
     gpus: int,
     processes: int | None,
 ) -> None:
-    """Train the model on the factors, cell types and chromosomes that are not held out.
+    """Train the model on the experiments and regions that are not held out.
 
     Stopped and started again, it goes on exactly where it was. SIGTERM, SIGUSR1 or Ctrl-C stop it after the step
     that it is in, with exit status 128 + the signal's number; killed, it goes on from its last validation.
@@ -372,6 +414,7 @@ def train(
     from tfbind.training.ensemble import member_seed
     from tfbind.training.launch import is_worker, launch, node_count
     from tfbind.training.run import train_model
+    from tfbind.training.splits import Split
     from tfbind.training.stopping import Stopped, StopSignals
     from tfbind.training.targets import Targets
 
@@ -394,6 +437,7 @@ def train(
                 Reference.open(reference),
                 FactorSet.open(factors),
                 Targets.open(targets),
+                Split.read(split),
                 cell_types,
                 [_track(row, accessibility) for row in dataset.cell_types],
                 state=state,
@@ -601,6 +645,7 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
 @factors_option
 @contexts_option
 @targets_option
+@split_option
 @model_option
 @embedding_option
 @tracks_option
@@ -613,6 +658,7 @@ def evaluate(
     factors: Path,
     contexts: Path | None,
     targets: Path,
+    split: Path,
     model: Path,
     embedding: Path,
     accessibility: Path,
@@ -620,18 +666,21 @@ def evaluate(
     threads: int | None,
     gpus: int,
 ) -> None:
-    """Score the predictions on the test chromosomes, beside baselines that know less."""
+    """Score the predictions in the test regions, beside baselines that know less."""
     from tfbind.core.files import atomic_dir
     from tfbind.evaluation.evaluate import evaluate as score
     from tfbind.evaluation.plots import plot_evaluation
     from tfbind.evaluation.tables import print_summary, write_metrics, write_summary
     from tfbind.model.data import open_genome_data
     from tfbind.prediction.embed import GenomeEmbedding
+    from tfbind.training.splits import Split
 
     _use_threads(threads)
     config, dataset = _read(configs)
     genome, checkpoint = _open(reference, model, config)
     labels = _targets(targets, genome, dataset, config)
+    parts = Split.read(split)
+    parts.require_fitting(genome.checksum, config.windows.bin)
     rows = _measured(dataset, labels)
     cell_types = [row.cell_type for row in rows]
     tracks = [_track(row, accessibility) for row in rows]
@@ -645,13 +694,13 @@ def evaluate(
             _factor_set(factors, checkpoint),
             labels.experiments,
             cell_types,
-            config.splits.test_chromosomes,
+            parts,
             seed=config.seed,
         )
     with atomic_dir(output) as folder:
         write_metrics(folder / "metrics.tsv", rows)
         write_summary(folder / "summary.tsv", rows)
-        tested = ", ".join(config.splits.test_chromosomes)
+        tested = ", ".join(map(str, parts.test))
         plot_evaluation(rows, folder / "evaluation", title=f"{config.name}: held-out {tested}")
     print_summary(rows)
 
@@ -668,6 +717,7 @@ def evaluate(
 @factors_option
 @contexts_option
 @targets_option
+@split_option
 @tracks_option
 @click.option("--work", type=FILE, required=True, help="Folder that keeps models and scores of what is done.")
 @output_option("TSV to write.")
@@ -680,6 +730,7 @@ def ablate(
     factors: Path,
     contexts: Path | None,
     targets: Path,
+    split: Path,
     accessibility: Path,
     work: Path,
     output: Path,
@@ -690,6 +741,7 @@ def ablate(
     from tfbind.evaluation.ablation import DataFolders, ablate, read_variants, write_table
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
+    from tfbind.training.splits import Split
     from tfbind.training.stopping import Stopped
 
     _use_threads(threads)
@@ -701,6 +753,7 @@ def ablate(
         genome,
         FactorSet.open(factors),
         labels,
+        Split.read(split),
         [row.cell_type for row in rows],
         [_track(row, accessibility) for row in rows],
         _context_set(contexts, rows),

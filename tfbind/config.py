@@ -270,8 +270,9 @@ class FactorSettings(Section):
     )
     domains: SourceField | None = Field(
         None,
-        description="TSV of DNA-binding domains, such as an extract of Pfam: accession, start, end (from 1, the "
-        "end included) and, if wanted, name. Needed where `region` is not `whole`.",
+        description="TSV of DNA-binding domains, such as an extract of Pfam: accession (or uniprot), start, end "
+        "(from 1, the end included) and, if wanted, name, pfam and evalue. Needed where `region` is not `whole`; "
+        "by them relatives are told (`splits.identity`).",
     )
     without_domain: Literal["error", "whole"] = Field(
         "error", description="What a protein without a domain in that table is: an error, or kept whole."
@@ -362,21 +363,65 @@ class TargetSettings(Section):
     )
 
 
-class SplitSettings(Section):
-    """What is held out."""
+class FoldSettings(Section):
+    """Folds: `tfbind split --fold K` also holds out the K-th of them, counted from 0."""
 
-    validation_chromosomes: list[str] = Field(
-        description="Chromosomes for early stopping and thresholds.", min_length=1
+    over: Literal["factors", "cell_types", "blocks"] = Field(
+        description="What each fold holds out: clusters of related `factors`, `cell_types`, or `blocks`, parts "
+        "of the genome that take the place of `test`. `validation` is the same in all folds, but for what is "
+        "near a block.",
     )
-    test_chromosomes: list[str] = Field(description="Chromosomes for the final scores only.", min_length=1)
-    held_out_factors: list[str] = Field([], description="Factors whose experiments are never trained on.")
-    held_out_cell_types: list[str] = Field([], description="Cell types whose experiments are never trained on.")
+    count: int | None = Field(None, description="How many folds; none: 5, and of cell types one for each.", ge=2)
+
+
+_PLACES = "names of chromosomes, or regions such as `chrX:50000001-55000000` (first and last base)"
+
+
+class SplitSettings(Section):
+    """What is trained on, what stops the training, and what is held out: see `tfbind split`."""
+
+    validation: list[str] = Field(
+        description=f"Where training stops and thresholds are found: {_PLACES}.", min_length=1
+    )
+    test: list[str] = Field(
+        description="Where the final scores are taken, and nothing else: as above.", min_length=1
+    )
+    train: list[str] | None = Field(
+        None,
+        description="Where the model is trained, as above; what is held out is taken off it. None: all the rest.",
+        min_length=1,
+    )
+    gap: int | None = Field(
+        None,
+        description="Least distance of the parts on one chromosome, bp, that none of them has; `test` stays as "
+        "it is given. None: `windows.length`, so that no base of the test is read in training.",
+        ge=0,
+    )
+    held_out_factors: list[str] = Field(
+        [], description="Factors that are never trained on, and neither are their relatives (`identity`)."
+    )
+    held_out_cell_types: list[str] = Field(
+        [], description="Cell types, by name or alias, whose experiments are never trained on."
+    )
+    identity: float = Field(
+        0.7,
+        description="Factors are relatives from this identity of their DNA-binding domains (`factors.domains`; "
+        "of whole proteins where that has none of theirs), and so are relatives of relatives.",
+        gt=0,
+        le=1,
+    )
+    folds: FoldSettings | None = Field(None, description="Folds to be held out in turn.")
+    scored: Literal["all", "held_out"] | None = Field(
+        None,
+        description="Experiments that are scored: `all`, or those of `held_out` factors, cell types or, where "
+        "there are both, of both. None: `held_out` in a fold, else `all`.",
+    )
 
     @model_validator(mode="after")
     def _disjoint(self) -> SplitSettings:
-        both = sorted(set(self.validation_chromosomes) & set(self.test_chromosomes))
+        both = sorted(set(self.validation) & set(self.test))
         if both:
-            raise ValueError(f"chromosomes stand in validation and in test: {', '.join(both)}")
+            raise ValueError(f"stand in validation and in test: {', '.join(both)}")
         return self
 
 

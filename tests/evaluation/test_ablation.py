@@ -27,6 +27,7 @@ def ablate(tiny_run, tmp_path_factory):
         options = {"--config": tiny_run.config, "--variants": folder / "variants.yaml", "--work": folder / "work"}
         for name in ("reference", "factors", "targets", "accessibility"):
             options[f"--{name}"] = tiny_run.results / name
+        options["--split"] = tiny_run.results / "split.json"
         options |= {"--output": folder / "table.tsv", "--threads": 1}
         result = tiny_run.tfbind("ablate", *(each for pair in options.items() for each in pair))
         assert result.exit_code == 0, result.output

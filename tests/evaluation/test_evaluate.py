@@ -24,6 +24,7 @@ from tfbind.model.checkpoint import Checkpoint, load_checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, open_genome_data
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
+from tfbind.training.splits import Region, Split
 from tfbind.training.targets import Targets
 
 TEST = "chr3"
@@ -40,8 +41,9 @@ class Opened:
     data: GenomeData
     factor_set: FactorSet
     targets: Targets
+    split: Split
 
-    def evaluate(self, chromosomes=(TEST,), experiments=None, seed=0) -> list[dict[str, Any]]:
+    def evaluate(self, chromosomes=(TEST,), experiments=None, seed=0, **changes) -> list[dict[str, Any]]:
         return evaluate(
             self.checkpoint,
             self.embedding,
@@ -49,9 +51,12 @@ class Opened:
             self.factor_set,
             self.targets.experiments if experiments is None else experiments,
             CELL_TYPES,
-            chromosomes,
+            replace(self.split, test=tuple(self.whole(chrom) for chrom in chromosomes), **changes),
             seed=seed,
         )
+
+    def whole(self, chrom) -> Region:
+        return Region(chrom, 0, self.reference.sizes[chrom])
 
     def with_manifest(self, **changes) -> Opened:
         about = self.checkpoint.about
@@ -79,6 +84,7 @@ def opened(tiny_run) -> Opened:
         open_genome_data(reference, [*tracks, None], bin=64, labels=targets.labels),
         FactorSet.open(results / "factors"),
         targets,
+        Split.read(results / "split.json"),
     )
 
 
@@ -138,10 +144,34 @@ def test_kind_says_what_the_model_never_saw(metrics):
     }
 
 
-def test_kind_goes_by_the_models_manifest_and_not_by_the_configuration(opened):
-    changed = opened.with_manifest(factors=["SIMA"], cell_types=["CT2"])
-    kinds = {row["experiment"]: row["kind"] for row in changed.evaluate()}
-    assert kinds["SIMA.CT2"] == "seen" and kinds["SIM01.CT1"] == "unseen factor and cell type"
+def test_only_experiments_of_the_split_are_scored_and_called_what_it_calls_them(opened):
+    kinds = {"SIMA.CT2": "unseen factor", "SIM01.CT1": "seen"}
+    rows = opened.evaluate(tested=("SIMA.CT2", "SIM01.CT1"), kinds=kinds)
+    assert {row["experiment"]: row["kind"] for row in rows} == kinds
+
+
+def test_a_region_is_scored_as_these_bins_of_its_chromosome(opened):
+    region = Region(TEST, 64 * 20, 64 * 120)
+    names = [each["name"] for each in opened.targets.experiments]
+    rows = evaluate(
+        opened.checkpoint,
+        opened.embedding,
+        opened.data,
+        opened.factor_set,
+        opened.targets.experiments,
+        CELL_TYPES,
+        replace(opened.split, test=(region,)),
+        seed=0,
+    )
+    batch = factor_batch(opened.factor_set, ["SIM01", "SIM02", "SIM03", "SIMA"])
+    tracks = predict_tracks(opened.checkpoint, opened.embedding, opened.data, batch, 0, [opened.whole(TEST)])
+    ((_, probabilities),) = tracks
+    labels = opened.targets.labels[TEST][20:120, names.index("SIM02.CT1")]
+    keep = labels != LEFT_OUT
+    expected = average_precision(labels[keep] == BOUND, probabilities[20:120, 1][keep])
+    found = {row["predictor"]: row for row in rows if row["experiment"] == "SIM02.CT1"}
+    assert found["tfbind"]["auprc"] == pytest.approx(expected, rel=1e-6)
+    assert set(found) == ALL
 
 
 def test_model_row_scores_what_is_rendered(opened, metrics):
@@ -149,7 +179,8 @@ def test_model_row_scores_what_is_rendered(opened, metrics):
         batch = factor_batch(opened.factor_set, ["SIM01", "SIM02", "SIM03", "SIMA"])
         if shuffled:
             batch = shuffle_proteins(batch, 2)
-        ((_, probabilities),) = predict_tracks(opened.checkpoint, opened.embedding, opened.data, batch, 0, [TEST])
+        where = [opened.whole(TEST)]
+        ((_, probabilities),) = predict_tracks(opened.checkpoint, opened.embedding, opened.data, batch, 0, where)
         for column, experiment in ((1, "SIM02.CT1"), (3, "SIMA.CT1")):
             scored(metrics, experiment, predictor, opened.labels(experiment), probabilities[:, column])
 
@@ -226,17 +257,12 @@ def test_shuffling_keeps_residues_and_depends_on_the_seed(opened):
 
 @pytest.mark.parametrize("chromosome", ["chr1", "chr2"])
 def test_chromosomes_of_training_and_validation_are_refused(opened, chromosome):
-    with pytest.raises(
-        InputError, match=rf"'splits.test_chromosomes': the model was trained .* on {chromosome}:"
-    ):
+    with pytest.raises(InputError, match=rf"'splits.test': the model was trained .* on {chromosome}:1-"):
         opened.evaluate([TEST, chromosome])
 
 
 def test_model_of_another_genome_is_refused(opened):
-    with pytest.raises(InputError, match=r"'splits.test_chromosomes': the model was trained on another genome"):
+    with pytest.raises(InputError, match=r"not of one genome"):
+        opened.evaluate(genome="0" * 64)
+    with pytest.raises(InputError, match=r"'splits.test': the split, the model and .* not of one genome"):
         opened.with_manifest(genome="0" * 64).evaluate()
-
-
-def test_unknown_chromosome_is_refused(opened):
-    with pytest.raises(InputError, match=r"no such chromosome in the genome: chr9; it has chr1, chr2, chr3\n"):
-        opened.evaluate([TEST, "chr9"])

@@ -1,4 +1,4 @@
-"""Score a model on the test chromosomes beside the baselines, on the same bins."""
+"""Score a model in the test regions beside the baselines, on the same bins."""
 
 from __future__ import annotations
 
@@ -12,23 +12,13 @@ from tfbind.core.progress import Progress
 from tfbind.evaluation import baselines
 from tfbind.evaluation.tables import MODEL, score_experiment
 from tfbind.factors.factorset import FactorSet
-from tfbind.genome.names import listed
+from tfbind.genome.regions import Region, overlap
 from tfbind.model.batching import factor_batch, shuffle_proteins
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
-
-
-def experiment_kind(experiment: Mapping[str, str], manifest: Mapping[str, Any]) -> str:
-    """What of an experiment the model never saw, by the model's own training manifest."""
-    factor = experiment["factor"] in manifest["factors"]
-    cell_type = experiment["cell_type"] in manifest["cell_types"]
-    if factor and cell_type:
-        return "seen"
-    if factor:
-        return "unseen cell type"
-    return "unseen factor" if cell_type else "unseen factor and cell type"
+from tfbind.training.splits import Split
 
 
 def evaluate(
@@ -38,18 +28,18 @@ def evaluate(
     factor_set: FactorSet,
     experiments: Sequence[Mapping[str, Any]],
     cell_types: Sequence[str],
-    chromosomes: Sequence[str],
+    split: Split,
     *,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Score every experiment with every predictor.
+    """Score every experiment that the split wants scored, with every predictor.
 
     Parameters
     ----------
     data
         With labels (columns as `experiments`) and accessibility (columns as `cell_types`).
-    chromosomes
-        To score on.
+    split
+        Where and what to score.
 
     Returns
     -------
@@ -58,21 +48,25 @@ def evaluate(
     Raises
     ------
     InputError
-        If the model was trained, or stopped, on one of these chromosomes or on another genome, which says
-        nothing of them; if the genome has no such chromosome.
+        If the model was trained, or stopped, in one of these regions or on another genome, which says nothing
+        of them; if the embedding is of another genome.
     """
-    require_held_out(checkpoint.about["manifest"], embedding, chromosomes)
-    labels = np.concatenate([np.asarray(data.labels[chrom]) for chrom in chromosomes])
+    require_held_out(checkpoint.about["manifest"], embedding, split)
+    labels = np.concatenate([_of(data.labels, region, data.bin) for region in split.test])
     rows = []
-    with Progress("evaluating", len(experiments), unit="experiments") as progress:
+    with Progress("evaluating", len(split.tested), unit="experiments") as progress:
         for cell, cell_type in enumerate(cell_types):
-            columns = [i for i, experiment in enumerate(experiments) if experiment["cell_type"] == cell_type]
+            columns = [
+                column
+                for column, experiment in enumerate(experiments)
+                if experiment["cell_type"] == cell_type and experiment["name"] in split.tested
+            ]
             factors = list(dict.fromkeys(experiments[column]["factor"] for column in columns))
             if not factors:
                 continue
-            scores = _cell_type_scores(checkpoint, embedding, data, factor_set, factors, cell, chromosomes, seed)
+            scores = _cell_type_scores(checkpoint, embedding, data, factor_set, factors, cell, split.test, seed)
             for column in columns:
-                rows += _experiment_rows(column, labels, experiments, scores, factors, checkpoint)
+                rows += _experiment_rows(column, labels, experiments, scores, split)
                 progress.advance()
     return rows
 
@@ -84,7 +78,7 @@ def _cell_type_scores(
     factor_set: FactorSet,
     factors: list[str],
     cell: int,
-    chromosomes: Sequence[str],
+    regions: Sequence[Region],
     seed: int,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Scores (bins,) by predictor and factor; a factor is missing where a predictor does not apply to it."""
@@ -93,11 +87,11 @@ def _cell_type_scores(
     with_protein = [factor for factor, there in zip(factors, batch.has_protein.tolist(), strict=True) if there]
 
     def predicted(chosen: Any) -> dict[str, np.ndarray]:
-        tracks = predict_tracks(checkpoint, embedding, data, chosen, cell, chromosomes)
+        tracks = predict_tracks(checkpoint, embedding, data, chosen, cell, regions)
         return _by_factor(factors, np.concatenate([found for _, found in tracks]))
 
     shuffled = predicted(shuffle_proteins(batch, seed))
-    accessibility = np.concatenate([data.accessibility[chrom][:, cell] for chrom in chromosomes])
+    accessibility = np.concatenate([_of(data.accessibility, region, data.bin)[:, cell] for region in regions])
     scores = {
         MODEL: predicted(batch),
         baselines.SHUFFLED: {factor: shuffled[factor] for factor in with_protein},
@@ -105,9 +99,11 @@ def _cell_type_scores(
     if data.has_track[cell]:
         scores[baselines.ACCESSIBILITY] = dict.fromkeys(factors, accessibility)
     if known:
-        sites = np.concatenate(
-            [baselines.scan_chromosome(data, chrom, list(known.values())) for chrom in chromosomes]
-        )
+        by_chromosome = {
+            chrom: baselines.scan_chromosome(data, chrom, list(known.values()))
+            for chrom in dict.fromkeys(region.chrom for region in regions)
+        }
+        sites = np.concatenate([_of(by_chromosome, region, data.bin) for region in regions])
         scores[baselines.MOTIF] = _by_factor(known, sites[:, :, 1])
         if data.has_track[cell]:
             combined = baselines.motif_accessibility(sites[:, :, 0], accessibility[:, None])
@@ -120,8 +116,7 @@ def _experiment_rows(
     labels: np.ndarray,
     experiments: Sequence[Mapping[str, Any]],
     scores: Mapping[str, Mapping[str, np.ndarray]],
-    factors: Sequence[str],
-    checkpoint: Checkpoint,
+    split: Split,
 ) -> Iterator[dict[str, Any]]:
     experiment = experiments[column]
     factor = experiment["factor"]
@@ -131,7 +126,7 @@ def _experiment_rows(
         "experiment": experiment["name"],
         "factor": factor,
         "cell_type": experiment["cell_type"],
-        "kind": experiment_kind(experiment, checkpoint.about["manifest"]),
+        "kind": split.kinds[experiment["name"]],
     }
     found = {name: by_factor[factor] for name, by_factor in scores.items() if factor in by_factor}
     others = baselines.other_factors(labels, column, experiments)
@@ -146,24 +141,26 @@ def _by_factor(factors: Any, columns: np.ndarray) -> dict[str, np.ndarray]:
     return {factor: columns[:, index] for index, factor in enumerate(factors)}
 
 
-def require_held_out(manifest: Mapping[str, Any], embedding: GenomeEmbedding, chromosomes: Sequence[str]) -> None:
-    """Refuse to test a model on chromosomes that its manifest lists, on another genome, or on none."""
-    key = "splits.test_chromosomes"
-    if manifest["genome"] != embedding.about["genome"]:
+def _of(arrays: Mapping[str, np.ndarray], region: Region, bin: int) -> np.ndarray:
+    bins = region.bins(bin)
+    return np.asarray(arrays[region.chrom][bins.start : bins.stop])
+
+
+def require_held_out(manifest: Mapping[str, Any], embedding: GenomeEmbedding, split: Split) -> None:
+    """Refuse to test a model on regions that its manifest lists, on another genome, or on one without them."""
+    key = "splits.test"
+    genomes = (manifest["genome"], embedding.about["genome"])
+    if set(genomes) != {split.genome}:
         raise InputError(
-            "the model was trained on another genome: nothing says which chromosomes of this one it never saw",
+            "the split, the model and the genome embedding are not of one genome: nothing says what of it the "
+            "model never saw",
             key=key,
             mend="test on the genome of the training, or train on this one",
         )
-    if missing := [chrom for chrom in chromosomes if chrom not in embedding.tokens]:
+    seen = [Region(*each) for each in (*manifest["regions"], *manifest["validation_regions"])]
+    if both := overlap(split.test, seen):
         raise InputError(
-            f"no such chromosome in the genome: {', '.join(missing)}; it has {listed(embedding.tokens)}",
+            f"the model was trained or stopped on {', '.join(map(str, both))}: that is not held out",
             key=key,
-            mend="use the reference's names",
-        )
-    if seen := sorted(set(chromosomes) & {*manifest["chromosomes"], *manifest["validation_chromosomes"]}):
-        raise InputError(
-            f"the model was trained or stopped on {', '.join(seen)}: they are not held out",
-            key=key,
-            mend="train a model that holds them out, or test on others",
+            mend="train a model that holds it out, or test elsewhere",
         )

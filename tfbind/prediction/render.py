@@ -23,6 +23,7 @@ from tfbind.factors.factorset import FactorSet
 from tfbind.genome.bigwig import Track, round_fixed, write_bigwigs
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region as Place
 from tfbind.model.allocation import keep_freed_memory
 from tfbind.model.batching import factor_batch
 from tfbind.model.calibration import read_calibration
@@ -48,18 +49,20 @@ def predict_tracks(
     data: GenomeData,
     factors: FactorBatch,
     cell: int,
-    chromosomes: Sequence[str],
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Probability of binding of all factors in one cell type, chromosome by chromosome.
+    places: Sequence[Place],
+) -> Iterator[tuple[Place, np.ndarray]]:
+    """Probability of binding of all factors in one cell type, region by region.
 
     Parameters
     ----------
     cell
         Column of the cell type in `data`.
+    places
+        Regions whose edges are those of bins.
 
     Yields
     ------
-    Chromosome and float32 (bins, factors).
+    Region and float32 (bins, factors).
 
     Raises
     ------
@@ -69,14 +72,17 @@ def predict_tracks(
     probabilities = Probabilities.of(checkpoint, factors, data)
     count = len(factors)
     pairs = torch.stack([torch.arange(count), torch.full((count,), cell)], 1)
-    for chrom in chromosomes:
-        found = np.empty((count, data.bins(chrom)), dtype=np.float32)
+    for place in places:
+        chrom, bins = place.chrom, place.bins(data.bin)
+        found = np.empty((count, len(bins)), dtype=np.float32)
 
-        def keep(low: int, values: Tensor, _: Tensor | None, found: np.ndarray = found) -> None:
-            found[:, low : low + values.shape[1]] = values.numpy()
+        def keep(
+            low: int, values: Tensor, _: Tensor | None, start: int = bins.start, found: np.ndarray = found
+        ) -> None:
+            found[:, low - start : low - start + values.shape[1]] = values.numpy()
 
-        probabilities.each(keep, chrom, embedding.tokens[chrom], 0, data.bins(chrom), pairs)
-        yield chrom, found.T
+        probabilities.each(keep, chrom, embedding.tokens[chrom], bins.start, len(bins), pairs)
+        yield place, found.T
 
 
 @dataclass(frozen=True)

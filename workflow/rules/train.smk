@@ -7,6 +7,7 @@ rule train:
         reference=rules.reference.output,
         factors=rules.factors.output,
         targets=rules.targets.output,
+        split=rules.split.output,
         accessibility=TRAINED_TRACKS,
         contexts=contexts_of(TRAINED_CELL_TYPES),
         trunk=trunk_files(),
@@ -32,7 +33,7 @@ rule train:
     shell:
         # Signals that ask it to stop are for the training alone, which keeps its state first.
         "trap '' TERM INT USR1; {params.launcher} tfbind train --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
-        " --targets {input.targets:q} --accessibility {params.accessibility:q} {params.contexts:q} --state {params.state:q}"
+        " --targets {input.targets:q} --split {input.split:q} --accessibility {params.accessibility:q} {params.contexts:q} --state {params.state:q}"
         " --history {output.history:q} --output {output.model:q} {params.member:q} --threads {threads}"
         " --gpus {params.gpus} 2>&1 | tee {log:q}"
 
