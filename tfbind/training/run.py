@@ -43,7 +43,7 @@ def train_model(
     context_set: ContextSet | None = None,
     signals: StopSignals | None = None,
 ) -> None:
-    """Train, find the thresholds of the peaks, and write model folder and history.
+    """Train, calibrate, find the thresholds of the peaks, and write model folder and history.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def train_model(
         )
     trained = sorted({targets.experiments[column]["factor"] for column in columns})
     factors = factor_batch(factor_set, trained)
-    pairs = _pairs(targets, trained, list(contexts))
+    pairs = pairs_of(targets, trained, list(contexts))
     if config.model.motif_panel and not factors.has_motif.any():
         raise InputError(
             "no factor to train on has a motif, of which a motif panel is made",
@@ -134,14 +134,19 @@ def train_model(
         context_dropout=config.contexts.dropout,
     )
     trainer.run()
-    thresholds = trainer.validator.thresholds(
-        trainer.model, factors, pairs, fdr=config.prediction.fdr, names=names
+    concluded = trainer.validator.conclude(
+        trainer.model,
+        factors,
+        pairs,
+        method=config.prediction.calibration,
+        fdr=config.prediction.fdr,
+        names=names,
     )
     about = {
         "embedder": factor_set.embedder,
         "contexts": {"encoder": None if context_set is None else context_set.encoder, "learnt": learnt},
         "manifest": _manifest(config, reference, targets, split, trained),
-        "thresholds": thresholds,
+        **concluded,
         "fdr": config.prediction.fdr,
         "track_loss": config.training.losses.track_loss,
         "best_step": trainer.state.best_step,
@@ -224,7 +229,7 @@ def _require_encoder(settings: TextSettings, context_set: ContextSet) -> None:
         )
 
 
-def _pairs(targets: Targets, factors: Sequence[str], cell_types: Sequence[str]) -> torch.Tensor:
+def pairs_of(targets: Targets, factors: Sequence[str], cell_types: Sequence[str]) -> torch.Tensor:
     """(factor, cell type) of each experiment; where held out, 0, which nothing reads."""
     row = {factor: index for index, factor in enumerate(factors)}
     column = {cell_type: index for index, cell_type in enumerate(cell_types)}
