@@ -37,6 +37,7 @@ VERBS = [
     "targets",
     "split",
     "train",
+    "ensemble",
     "embed",
     "assemble",
     "render",

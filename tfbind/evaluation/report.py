@@ -21,8 +21,7 @@ from tfbind.genome.reference import Reference
 from tfbind.inputs import source_file
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import open_genome_data
-from tfbind.model.inference import bins_around
-from tfbind.prediction.embed import GenomeEmbedding
+from tfbind.prediction.embed import GenomeEmbedding, reach_of
 from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
 
@@ -43,7 +42,7 @@ def test_of(
     tracks
         Accessibility bigWig of each tested cell type; None: it has none.
     """
-    bin, around = checkpoint.model.bin, bins_around(checkpoint.model)
+    bin, around = checkpoint.model.bin, reach_of(checkpoint)
     only: dict[str, range] = {}
     for region in split.test:
         bins = region.bins(bin)
@@ -69,7 +68,7 @@ def write_evaluation(
     scores = evaluate(
         scene,
         all_predictors(scene, checkpoint, found, seed=config.seed, rule=settings.dream_rule),
-        seed=str(checkpoint.about["manifest"]["seed"]),
+        seed=_seed_of(checkpoint),
         parts=Parts(
             scene, None if settings.promoters is None else source_file(settings.promoters, key=PROMOTERS)
         ),
@@ -106,6 +105,12 @@ def _embedding(config: Config, scene: Scene, checkpoint: Checkpoint, folder: Pat
         batch_size=settings.batch_size,
         precision=settings.precision,
     )
+
+
+def _seed_of(checkpoint: Checkpoint) -> str:
+    """Of a model's training; of an ensemble's, one after the other."""
+    seed = checkpoint.about["manifest"]["seed"]
+    return "+".join(map(str, seed)) if isinstance(seed, list) else str(seed)
 
 
 def _named(scene: Scene) -> str:

@@ -21,7 +21,10 @@
 #   splits                                        split, and what follows where it comes out otherwise
 #   model, training                               train
 #   training.fine_tuning.cache.folder, .gigabytes none: training is the same wherever they are kept
+#   training.ensemble                             ensemble; train, of members that are new, and of all from 1 to more
 #   prediction.fdr                                train (it sets the thresholds)
+#   prediction.calibration                        train
+#   prediction.uncertainty                        render
 #   prediction.shards, .precision                 embed
 #   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new
@@ -48,6 +51,7 @@ DEPENDS_ON = {
         "model",
         "training",
         "prediction.fdr",
+        "prediction.calibration",
     ],
     "embed": [
         "windows",
@@ -57,7 +61,12 @@ DEPENDS_ON = {
     "evaluate": ["seed"],
 }
 # Of the keys of `train`, those that change nothing.
-PLACE_OF_CACHE = {"training": {"fine_tuning": {"cache": {"folder", "gigabytes"}}}}
+CHANGES_NOTHING = {
+    "training": {
+        "ensemble": True,
+        "fine_tuning": {"cache": {"folder", "gigabytes"}},
+    }
+}
 
 
 def settings_of(step):
@@ -67,7 +76,7 @@ def settings_of(step):
 
 def setting(key):
     """The value at a key such as `prediction.fdr`."""
-    value = CONFIG.model_dump(mode="json", exclude=PLACE_OF_CACHE)
+    value = CONFIG.model_dump(mode="json", exclude=CHANGES_NOTHING)
     for part in key.split("."):
         value = value[part]
     return value
