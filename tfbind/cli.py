@@ -622,8 +622,7 @@ def render(
     a part of the genome is rendered, in seconds.
     """
     from tfbind.model.data import open_genome_data
-    from tfbind.model.inference import bins_around
-    from tfbind.prediction.embed import GenomeEmbedding
+    from tfbind.prediction.embed import GenomeEmbedding, reach_of
     from tfbind.prediction.region import parse_region
     from tfbind.prediction.render import CellTypeTracks, render_cell_types
 
@@ -638,7 +637,7 @@ def render(
     where = None if region is None else parse_region(region, genome, config.windows.bin)
     only = None
     if where is not None:
-        around = max(bins_around(each.model) for each in checkpoint.members or (checkpoint,))
+        around = reach_of(checkpoint)
         only = {where.chrom: range(where.first - around, where.first + where.count + around)}
     context_set = _models_context_set(contexts, rows, checkpoint)
     learnt = checkpoint.about["contexts"]["learnt"]
@@ -689,7 +688,11 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
 @targets_option
 @split_option
 @model_option
-@embedding_option
+@click.option(
+    "--embedding",
+    type=FILE,
+    help="Folder that `tfbind assemble` made; without it, the regions of the test are embedded first.",
+)
 @tracks_option
 @output_option("Folder of tables and plot to make.")
 @threads_option
@@ -702,19 +705,15 @@ def evaluate(
     targets: Path,
     split: Path,
     model: Path,
-    embedding: Path,
+    embedding: Path | None,
     accessibility: Path,
     output: Path,
     threads: int | None,
     gpus: int,
 ) -> None:
     """Score the predictions in the test regions, beside baselines that know less."""
-    from tfbind.core.files import atomic_dir
-    from tfbind.evaluation.evaluate import evaluate as score
-    from tfbind.evaluation.plots import plot_evaluation
-    from tfbind.evaluation.tables import print_summary, write_metrics, write_summary
-    from tfbind.model.data import open_genome_data
-    from tfbind.prediction.embed import GenomeEmbedding
+    from tfbind.evaluation.report import test_of, write_evaluation
+    from tfbind.evaluation.tables import print_summary
     from tfbind.training.splits import Split
 
     _use_threads(threads)
@@ -723,28 +722,21 @@ def evaluate(
     labels = _targets(targets, genome, dataset, config)
     parts = Split.read(split)
     parts.require_fitting(genome.checksum, config.windows.bin)
-    rows = _measured(dataset, labels)
-    cell_types = [row.cell_type for row in rows]
-    tracks = [_track(row, accessibility) for row in rows]
+    tested = {each["cell_type"] for each in labels.experiments if each["name"] in parts.tested}
+    rows = [row for row in dataset.cell_types if row.cell_type in tested]
     context_set = _models_context_set(contexts, rows, checkpoint)
-    data = open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels)
+    scene = test_of(
+        checkpoint,
+        parts,
+        labels,
+        genome,
+        _factor_set(factors, checkpoint),
+        {row.cell_type: _track(row, accessibility) for row in rows},
+        context_set,
+    )
     with _on_device(checkpoint, config, gpus):
-        rows = score(
-            checkpoint,
-            GenomeEmbedding.open(embedding, checkpoint, genome),
-            data.knowing(cell_types, context_set, checkpoint.about["contexts"]["learnt"]),
-            _factor_set(factors, checkpoint),
-            labels.experiments,
-            cell_types,
-            parts,
-            seed=config.seed,
-        )
-    with atomic_dir(output) as folder:
-        write_metrics(folder / "metrics.tsv", rows)
-        write_summary(folder / "summary.tsv", rows)
-        tested = ", ".join(map(str, parts.test))
-        plot_evaluation(rows, folder / "evaluation", title=f"{config.name}: held-out {tested}")
-    print_summary(rows)
+        scores = write_evaluation(config, scene, checkpoint, output, embedding=embedding)
+    print_summary(scores.rows)
 
 
 @main.command()

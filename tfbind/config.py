@@ -875,6 +875,38 @@ class PredictionSettings(Section):
     )
 
 
+class EvaluationSettings(Section):
+    """How predictions are scored; see docs/evaluation.md."""
+
+    dream_rule: Literal["mean", "max", "logit"] = Field(
+        "mean",
+        description="How probabilities of the model's bins are carried to the DREAM challenge's bins of 200 bp: "
+        "by their `mean`, weighted by overlap; the `max` of the bins that overlap by half; or the mean of their "
+        "`logit`s.",
+    )
+    bootstrap: int = Field(
+        200,
+        ge=0,
+        description="Resamples of blocks of 1 Mb of the test, for 95 % intervals; 0: none.",
+    )
+    promoters: SourceField | None = Field(
+        None,
+        description="GTF, or BED with strands, of genes or transcripts: scores are given for bins within 1 kb of "
+        "where one starts, and for others. None: for bins that are rich in CpG, and for others.",
+    )
+    seeds: list[int] = Field(
+        [0, 1, 2],
+        min_length=1,
+        description="Seeds of the trainings of a cross-validation: each fold is trained once by each.",
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> EvaluationSettings:
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError("seeds must be different numbers, 0 or more")
+        return self
+
+
 class SimulationSettings(Section):
     """The simulated world of the demo: made from a seed, and not data."""
 
@@ -921,6 +953,7 @@ class Config(Section):
     model: ModelSettings = Field(ModelSettings(), description="The network.")
     training: TrainingSettings = Field(TrainingSettings(), description="How it is trained.")
     prediction: PredictionSettings = Field(PredictionSettings(), description="What is predicted.")
+    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="How predictions are scored.")
     simulation: SimulationSettings | None = Field(
         None, description="If given, the data set is simulated first (the demo)."
     )

@@ -21,13 +21,10 @@ from tfbind.evaluation.evaluate import require_held_out
 from tfbind.evaluation.tables import KINDS, score_experiment
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
-from tfbind.genome.windows import stretches_near, tile
 from tfbind.model.batching import factor_batch
 from tfbind.model.checkpoint import Checkpoint, load_checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, open_genome_data
-from tfbind.model.embedding import embed_stretches, tokens_in_place
 from tfbind.model.factors import FactorBatch
-from tfbind.model.inference import bins_around
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
 from tfbind.training.run import train_model
@@ -224,7 +221,14 @@ def _train(config: Config, folders: DataFolders, work: Path, device: torch.devic
 
 
 def _scores(config: Config, folders: DataFolders, checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    embedding = _embedding(config, folders, checkpoint)
+    embedding = GenomeEmbedding.of_regions(
+        checkpoint,
+        folders.reference,
+        config.windows,
+        folders.split.test,
+        batch_size=config.prediction.batch_size,
+        precision=config.prediction.precision,
+    )
     require_held_out(checkpoint.about["manifest"], embedding, folders.split)
     data = open_genome_data(
         folders.reference, list(folders.tracks), bin=config.windows.bin, labels=folders.targets.labels
@@ -233,21 +237,6 @@ def _scores(config: Config, folders: DataFolders, checkpoint: Checkpoint) -> lis
     texts = None if contexts["encoder"] is None else folders.context_set
     data = data.knowing(list(folders.cell_types), texts, contexts["learnt"])
     return [_scores_told(told, checkpoint, embedding, data, folders) for told in INPUTS]
-
-
-def _embedding(config: Config, folders: DataFolders, checkpoint: Checkpoint) -> GenomeEmbedding:
-    """Of the test regions and what is around them, in memory, in 16 bits as a whole one is stored."""
-    windows, reference = config.windows, folders.reference
-    tiled = tile(reference.sizes, length=windows.length, core=windows.core, bin=windows.bin)
-    found = embed_stretches(
-        checkpoint.model,
-        reference.fetch,
-        stretches_near(tiled, folders.split.test, bins_around(checkpoint.model) * windows.bin),
-        batch_size=config.prediction.batch_size,
-        precision=config.prediction.precision,
-    )
-    tokens = tokens_in_place(found, reference.sizes, windows.bin)
-    return GenomeEmbedding({"genome": reference.checksum}, tokens)
 
 
 def _scores_told(

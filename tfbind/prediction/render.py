@@ -69,12 +69,28 @@ def predict_tracks(
     InputError
         If the model gives values that are not finite.
     """
+    pairs = torch.stack([torch.arange(len(factors)), torch.full((len(factors),), cell)], 1)
+    yield from predict_pairs(checkpoint, embedding, data, factors, pairs, places)
+
+
+def predict_pairs(
+    checkpoint: Checkpoint,
+    embedding: GenomeEmbedding,
+    data: GenomeData,
+    factors: FactorBatch,
+    pairs: Tensor,
+    places: Sequence[Place],
+) -> Iterator[tuple[Place, np.ndarray]]:
+    """As `predict_tracks`, of any pairs (factor, column of the cell type), int64 (pairs, 2).
+
+    Yields
+    ------
+    Region and float32 (bins, pairs).
+    """
     probabilities = Probabilities.of(checkpoint, factors, data)
-    count = len(factors)
-    pairs = torch.stack([torch.arange(count), torch.full((count,), cell)], 1)
     for place in places:
         chrom, bins = place.chrom, place.bins(data.bin)
-        found = np.empty((count, len(bins)), dtype=np.float32)
+        found = np.empty((len(pairs), len(bins)), dtype=np.float32)
 
         def keep(
             low: int, values: Tensor, _: Tensor | None, start: int = bins.start, found: np.ndarray = found
