@@ -369,6 +369,36 @@ def split(
 @main.command()
 @config_option
 @reference_option
+@targets_option
+@split_option
+@output_option("TSV to write.")
+def homology(configs: tuple[Path, ...], reference: Path, targets: Path, split: Path, output: Path) -> None:
+    """Tell how much of the test's sequence, and of what is bound in it, stands in the training regions, too.
+
+    The test regions are cut into stretches of about 1 kb. One is homologous if at least half of its 31-mers, on
+    either strand, stand in a training region.
+    """
+    from tfbind.genome.reference import Reference
+    from tfbind.training.homology import compare, write_homology
+    from tfbind.training.splits import Split
+
+    config, dataset = _read(configs)
+    genome, parts = Reference.open(reference), Split.read(split)
+    parts.require_fitting(genome.checksum, config.windows.bin)
+    labels = _targets(targets, genome, dataset, config)
+    columns = {each["name"]: column for column, each in enumerate(labels.experiments)}
+    scored = {name: column for name, column in columns.items() if name in parts.tested}
+    found = compare(parts, genome.fetch)
+    row = write_homology(output, found, labels.labels, scored, parts.bin)[0]
+    click.echo(
+        f"homologous to training regions: {float(row['homologous_bp'] or 0):.1%} of the test's bp, "
+        f"{float(row['homologous_bound_bins'] or 0):.1%} of its bound bins"
+    )
+
+
+@main.command()
+@config_option
+@reference_option
 @factors_option
 @contexts_option
 @targets_option
@@ -446,6 +476,7 @@ def train(
                 device=device,
                 context_set=_context_set(contexts, _trained(dataset, config)),
                 signals=signals,
+                aliases={row.cell_type: row.aliases for row in dataset.cell_types},
             )
     except Stopped as stopped:
         click.echo(f"tfbind: {stopped}; the same command goes on from there (state: {state})", err=True)

@@ -12,6 +12,7 @@ from tfbind.contexts.contextset import ContextSet
 from tfbind.core.files import atomic_dir
 from tfbind.evaluation.breakdown import Parts
 from tfbind.evaluation.evaluate import Scores, all_predictors, evaluate
+from tfbind.evaluation.fdr import Calls, write_fdr
 from tfbind.evaluation.plots import plot_evaluation
 from tfbind.evaluation.promoters import KEY as PROMOTERS
 from tfbind.evaluation.scene import Scene
@@ -72,6 +73,7 @@ def write_evaluation(
         parts=Parts(
             scene, None if settings.promoters is None else source_file(settings.promoters, key=PROMOTERS)
         ),
+        calls=Calls(scene, checkpoint.about),
         replicates=settings.bootstrap,
         resampling_seed=config.seed,
     )
@@ -80,6 +82,7 @@ def write_evaluation(
         write_summary(folder / "summary.tsv", scores.rows)
         write_breakdown(folder / "breakdown.tsv", scores.breakdown)
         write_reliability(folder / "reliability.tsv", scores.reliability)
+        write_fdr(folder / "fdr.tsv", scores.fdr)
         np.save(folder / "bootstrap.npy", _replicates_in_order(scores))
         plot_evaluation(scores.rows, folder / "evaluation", title=f"{config.name}: {_named(scene)}")
     return scores

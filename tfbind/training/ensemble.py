@@ -32,6 +32,7 @@ SEEDS_APART = 1_000_000
 _SAME_OF_MANIFEST = ("genome",)
 # What is joined: of each, all that any member lists.
 _LISTED = ("factors", "cell_types", "experiments")
+_BY_NAME = ("aliases", "relatives")
 _REGIONS = ("regions", "validation_regions")
 
 
@@ -79,6 +80,8 @@ def joined_manifest(manifests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values = [manifest.get(key) for manifest in manifests]
         if key in _LISTED:
             found[key] = sorted({each for value in values for each in value})
+        elif key in _BY_NAME:
+            found[key] = {name: told for value in values for name, told in value.items()}
         elif key in _REGIONS:
             found[key] = _union([region for value in values for region in read_regions(value)])
         else:

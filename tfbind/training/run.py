@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def train_model(
     device: torch.device,
     context_set: ContextSet | None = None,
     signals: StopSignals | None = None,
+    aliases: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Train, calibrate, find the thresholds of the peaks, and write model folder and history.
 
@@ -57,6 +58,8 @@ def train_model(
         The cell types' texts, where the configuration wants them.
     signals
         What notes signals already, if something does.
+    aliases
+        Further names of cell types, for the manifest.
 
     Raises
     ------
@@ -145,7 +148,7 @@ def train_model(
     about = {
         "embedder": factor_set.embedder,
         "contexts": {"encoder": None if context_set is None else context_set.encoder, "learnt": learnt},
-        "manifest": _manifest(config, reference, targets, split, trained),
+        "manifest": _manifest(config, reference, targets, split, trained, aliases or {}),
         **concluded,
         "fdr": config.prediction.fdr,
         "track_loss": config.training.losses.track_loss,
@@ -241,7 +244,12 @@ def pairs_of(targets: Targets, factors: Sequence[str], cell_types: Sequence[str]
 
 
 def _manifest(
-    config: Config, reference: Reference, targets: Targets, split: Split, factors: Sequence[str]
+    config: Config,
+    reference: Reference,
+    targets: Targets,
+    split: Split,
+    factors: Sequence[str],
+    aliases: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """What the model was trained on: evaluation calls held out only what is not here."""
     used = [experiment for experiment in targets.experiments if experiment["name"] in split.experiments]
@@ -254,6 +262,18 @@ def _manifest(
         "validation_regions": [[each.chrom, each.start, each.end] for each in split.validation],
         "factors": list(factors),
         "cell_types": sorted({experiment["cell_type"] for experiment in used}),
+        "aliases": {name: list(aliases.get(name, ())) for name in sorted({each["cell_type"] for each in used})},
+        "relatives": _relatives(targets, split, factors),
         "experiments": sorted(experiment["name"] for experiment in used),
         "seed": config.seed,
     }
+
+
+def _relatives(targets: Targets, split: Split, factors: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The measured factors that are none of those trained on and yet not unseen: nearest one, and identity."""
+    seen = {
+        each["factor"]
+        for each in targets.experiments
+        if split.kinds.get(each["name"]) in ("seen", "unseen cell type") and each["factor"] not in factors
+    }
+    return {name: dict(split.identity[name]) for name in sorted(seen) if name in split.identity}

@@ -219,6 +219,7 @@ def show_results():
         "evaluation/evaluation.svg": "how good the tracks are, beside simpler predictions",
         "evaluation/metrics.tsv": "the same, experiment by experiment",
         "training/history.svg": "loss and validation score in training",
+        "homology.tsv": "how much of the test's sequence stands in the training regions, too",
         "tracks": "FACTOR.bw and FACTOR.narrowPeak of each cell type, for a genome browser",
     }
     there = {path: what for path, what in found.items() if Path(RESULTS, path).exists()}
