@@ -1,7 +1,7 @@
 """Refuse a test of what the model was trained on, by the model's own manifest.
 
-A split says of its experiments what was never seen of them. Whether that holds of a model, only the model's manifest
-knows: it may have been trained by another split.
+A split says of its experiments what was never seen of them. Whether that holds of a model, only the model's
+manifest knows: it may have been trained by another split.
 """
 
 from __future__ import annotations
