@@ -96,7 +96,9 @@ contexts_option = click.option(
 )
 targets_option = click.option("--targets", type=FILE, required=True, help="Folder that `tfbind targets` made.")
 split_option = click.option("--split", type=FILE, required=True, help="File that `tfbind split` made.")
-model_option = click.option("--model", type=FILE, required=True, help="Folder that `tfbind train` made.")
+model_option = click.option(
+    "--model", type=FILE, required=True, help="Folder that `tfbind train` or `tfbind ensemble` made."
+)
 embedding_option = click.option(
     "--embedding", type=FILE, required=True, help="Folder that `tfbind assemble` made."
 )
@@ -367,6 +369,36 @@ def split(
 @main.command()
 @config_option
 @reference_option
+@targets_option
+@split_option
+@output_option("TSV to write.")
+def homology(configs: tuple[Path, ...], reference: Path, targets: Path, split: Path, output: Path) -> None:
+    """Tell how much of the test's sequence, and of what is bound in it, stands in the training regions, too.
+
+    The test regions are cut into stretches of about 1 kb. One is homologous if at least half of its 31-mers, on
+    either strand, stand in a training region.
+    """
+    from tfbind.genome.reference import Reference
+    from tfbind.training.homology import compare, write_homology
+    from tfbind.training.splits import Split
+
+    config, dataset = _read(configs)
+    genome, parts = Reference.open(reference), Split.read(split)
+    parts.require_fitting(genome.checksum, config.windows.bin)
+    labels = _targets(targets, genome, dataset, config)
+    columns = {each["name"]: column for column, each in enumerate(labels.experiments)}
+    scored = {name: column for name, column in columns.items() if name in parts.tested}
+    found = compare(parts, genome.fetch)
+    row = write_homology(output, found, labels.labels, scored, parts.bin)[0]
+    click.echo(
+        f"homologous to training regions: {float(row['homologous_bp'] or 0):.1%} of the test's bp, "
+        f"{float(row['homologous_bound_bins'] or 0):.1%} of its bound bins"
+    )
+
+
+@main.command()
+@config_option
+@reference_option
 @factors_option
 @contexts_option
 @targets_option
@@ -375,6 +407,9 @@ def split(
 @click.option("--state", type=FILE, required=True, help="Folder that keeps the state of an unfinished training.")
 @click.option("--history", type=FILE, required=True, help="TSV of losses and validation scores to write.")
 @output_option("Folder of the model to make.")
+@click.option(
+    "--member", type=click.IntRange(min=0), default=0, help="Which of training.ensemble models, from 0: its seed."
+)
 @threads_option
 @gpus_option
 @click.option(
@@ -393,6 +428,7 @@ def train(
     state: Path,
     history: Path,
     output: Path,
+    member: int,
     threads: int | None,
     gpus: int,
     processes: int | None,
@@ -405,6 +441,7 @@ def train(
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
     from tfbind.model.device import reported
+    from tfbind.training.ensemble import member_seed
     from tfbind.training.launch import is_worker, launch, node_count
     from tfbind.training.run import train_model
     from tfbind.training.splits import Split
@@ -412,6 +449,8 @@ def train(
     from tfbind.training.targets import Targets
 
     config, dataset = _read(configs)
+    _require_member(member, config)
+    config = config.model_copy(update={"seed": member_seed(config.seed, member)})
     device = _device(config, gpus)
     processes = processes or (max(1, gpus) if device.type == "cuda" else 1)
     threads = None if threads is None else max(1, threads // processes)
@@ -437,10 +476,66 @@ def train(
                 device=device,
                 context_set=_context_set(contexts, _trained(dataset, config)),
                 signals=signals,
+                aliases={row.cell_type: row.aliases for row in dataset.cell_types},
             )
     except Stopped as stopped:
         click.echo(f"tfbind: {stopped}; the same command goes on from there (state: {state})", err=True)
         sys.exit(128 + stopped.signal)
+
+
+@main.command()
+@config_option
+@reference_option
+@factors_option
+@contexts_option
+@targets_option
+@tracks_option
+@output_option("Folder of the ensemble to make.")
+@click.argument("models", type=FILE, nargs=-1, required=True)
+@threads_option
+@gpus_option
+def ensemble(
+    configs: tuple[Path, ...],
+    reference: Path,
+    factors: Path,
+    contexts: Path | None,
+    targets: Path,
+    accessibility: Path,
+    output: Path,
+    models: tuple[Path, ...],
+    threads: int | None,
+    gpus: int,
+) -> None:
+    """Join the MODELS, folders that `tfbind train` made, to an ensemble, which renders as one model.
+
+    Where all members were validated in the same regions, it is calibrated there, and finds its thresholds there.
+    """
+    from tfbind.genome.reference import Reference
+    from tfbind.model.checkpoint import load_checkpoint
+    from tfbind.model.ensemble import member_folders, save_ensemble
+    from tfbind.training.ensemble import calibrated, join
+
+    _use_threads(threads)
+    config, dataset = _read(configs)
+    folders = [folder for model in models for folder in member_folders(model)]
+    joined = join(folders, [load_checkpoint(folder) for folder in folders])
+    genome = Reference.open(reference)
+    _require_bin(joined, config)
+    _require_genome(joined, genome, reference)
+    measured = joined.about["manifest"]["cell_types"]
+    rows = [row for row in dataset.cell_types if row.cell_type in measured]
+    with _on_device(joined, config, gpus):
+        joined = calibrated(
+            joined,
+            config,
+            genome,
+            _factor_set(factors, joined),
+            _targets(targets, genome, dataset, config),
+            [row.cell_type for row in rows],
+            [_track(row, accessibility) for row in rows],
+            context_set=_models_context_set(contexts, rows, joined),
+        )
+    save_ensemble(output, folders, joined)
 
 
 @main.command()
@@ -558,8 +653,7 @@ def render(
     a part of the genome is rendered, in seconds.
     """
     from tfbind.model.data import open_genome_data
-    from tfbind.model.inference import bins_around
-    from tfbind.prediction.embed import GenomeEmbedding
+    from tfbind.prediction.embed import GenomeEmbedding, reach_of
     from tfbind.prediction.region import parse_region
     from tfbind.prediction.render import CellTypeTracks, render_cell_types
 
@@ -574,7 +668,7 @@ def render(
     where = None if region is None else parse_region(region, genome, config.windows.bin)
     only = None
     if where is not None:
-        around = bins_around(checkpoint.model)
+        around = reach_of(checkpoint)
         only = {where.chrom: range(where.first - around, where.first + where.count + around)}
     context_set = _models_context_set(contexts, rows, checkpoint)
     learnt = checkpoint.about["contexts"]["learnt"]
@@ -596,6 +690,7 @@ def render(
                 for row, track in zip(rows, tracks, strict=True)
             ],
             region=where,
+            uncertainty=config.prediction.uncertainty,
         )
 
 
@@ -611,7 +706,9 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
     from tfbind.prediction.gather import gather as lay_together
     from tfbind.tables import factors_to_render
 
-    lay_together(batches, factors_to_render(*_read(configs)), output)
+    config, dataset = _read(configs)
+    names, uncertainty = factors_to_render(config, dataset), config.prediction.uncertainty
+    lay_together(batches, names, output, uncertainty=uncertainty)
 
 
 @main.command()
@@ -807,6 +904,15 @@ def _factors_of(batch: int | None, config: Config, dataset: DataSet) -> list[str
     return batches[batch]
 
 
+def _require_member(member: int, config: Config) -> None:
+    if member >= config.training.ensemble:
+        raise InputError(
+            f"there is no member {member}: {config.training.ensemble} are trained (from 0)",
+            key="training.ensemble",
+            mend=f"set it to {member + 1} or more",
+        )
+
+
 def _some_factors(wanted: tuple[str, ...], config: Config, dataset: DataSet) -> list[str]:
     """Factors by name, in the order of the table."""
     from tfbind.genome.names import listed
@@ -875,22 +981,35 @@ def _context(
 def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Checkpoint]:
     """The reference and the model; one of another bin, or that `tfbind train` did not make, is refused."""
     from tfbind.genome.reference import Reference
-    from tfbind.model.checkpoint import load_checkpoint
+    from tfbind.model.ensemble import open_checkpoint
 
-    checkpoint = load_checkpoint(model)
+    checkpoint = open_checkpoint(model)
     if "manifest" not in checkpoint.about:
         raise InputError(
             "was saved by Model.save, and says nothing of a training",
             file=model,
             mend="give a model that `tfbind train` made, such as results/NAME/model",
         )
+    _require_bin(checkpoint, config)
+    return Reference.open(reference), checkpoint
+
+
+def _require_genome(checkpoint: Checkpoint, genome: Reference, folder: Path) -> None:
+    if checkpoint.about["manifest"]["genome"] != genome.checksum:
+        raise InputError(
+            "is another genome than the one that the models were trained on",
+            file=folder,
+            mend="give the reference of the training",
+        )
+
+
+def _require_bin(checkpoint: Checkpoint, config: Config) -> None:
     if checkpoint.model.bin != config.windows.bin:
         raise InputError(
             f"the model predicts bins of {checkpoint.model.bin} bp, not of {config.windows.bin}",
             key="windows.bin",
             mend="train again, or set the model's bin",
         )
-    return Reference.open(reference), checkpoint
 
 
 @contextmanager

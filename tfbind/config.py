@@ -843,6 +843,12 @@ class TrainingSettings(Section):
         description="Share of windows drawn around bins that are open in a cell type (4 times the genome's mean "
         "accessibility or more), bound or not: the unbound ones are the hard ones.",
     )
+    ensemble: int = Field(
+        1,
+        ge=1,
+        description="Models that are trained, each from another seed, and render as one: the mean of their "
+        "probabilities. It costs as many times the training, embedding and rendering.",
+    )
     motif_loss: float = Field(
         0.0,
         ge=0,
@@ -909,6 +915,17 @@ class PredictionSettings(Section):
     )
     fdr: float = Field(
         0.1, gt=0, lt=1, description="False discovery rate, on validation chromosomes, of the called peaks."
+    )
+    calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = Field(
+        "auto",
+        description="How probabilities are calibrated, on what the model was validated on; rankings do not "
+        "change. `auto`: the simplest method whose log-loss is as good as the best, each fitted on one half of "
+        "the validation and judged on the other. With fewer than 20 bound bins in a half there is none.",
+    )
+    uncertainty: bool = Field(
+        False,
+        description="Whether FACTOR.uncertainty.bw is written beside each track: the standard deviation of the "
+        "members' probabilities. Of ensembles alone (`training.ensemble`).",
     )
 
 
@@ -1017,6 +1034,15 @@ class Config(Section):
             raise ValueError(
                 "training.fine_tuning.cache keeps windows of which hardly one comes twice: set "
                 f"training.window_spacing, to {counted} for windows side by side"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _uncertainty_needs_members(self) -> Config:
+        if self.prediction.uncertainty and self.training.ensemble == 1:
+            raise ValueError(
+                "prediction.uncertainty is how far the members of an ensemble lie apart, and training.ensemble "
+                "is 1: set it to 2 or more, or uncertainty to false"
             )
         return self
 

@@ -15,7 +15,16 @@ ROOT = Path(__file__).parents[2]
 DEMO = "config/demo/config.yaml"
 YEAST = "config/yeast/config.yaml"
 
-SAME_FOR_ALL = {"reference": 1, "factors": 1, "targets": 1, "train": 1, "plot_history": 1, "assemble": 1}
+SAME_FOR_ALL = {
+    "reference": 1,
+    "factors": 1,
+    "targets": 1,
+    "split": 1,
+    "homology": 1,
+    "train": 1,
+    "plot_history": 1,
+    "assemble": 1,
+}
 SAME_FOR_ALL |= {"evaluate": 1, "all": 1}
 MORE_FACTORS_IN_A_JOB = {"prediction": {"factors_per_job": 60}}
 

@@ -12,6 +12,7 @@ from tfbind.contexts.contextset import ContextSet
 from tfbind.core.files import atomic_dir
 from tfbind.evaluation.breakdown import Parts
 from tfbind.evaluation.evaluate import Scores, all_predictors, evaluate
+from tfbind.evaluation.fdr import Calls, write_fdr
 from tfbind.evaluation.plots import plot_evaluation
 from tfbind.evaluation.promoters import KEY as PROMOTERS
 from tfbind.evaluation.scene import Scene
@@ -21,8 +22,7 @@ from tfbind.genome.reference import Reference
 from tfbind.inputs import source_file
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import open_genome_data
-from tfbind.model.inference import bins_around
-from tfbind.prediction.embed import GenomeEmbedding
+from tfbind.prediction.embed import GenomeEmbedding, reach_of
 from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
 
@@ -43,7 +43,7 @@ def test_of(
     tracks
         Accessibility bigWig of each tested cell type; None: it has none.
     """
-    bin, around = checkpoint.model.bin, bins_around(checkpoint.model)
+    bin, around = checkpoint.model.bin, reach_of(checkpoint)
     only: dict[str, range] = {}
     for region in split.test:
         bins = region.bins(bin)
@@ -69,10 +69,11 @@ def write_evaluation(
     scores = evaluate(
         scene,
         all_predictors(scene, checkpoint, found, seed=config.seed, rule=settings.dream_rule),
-        seed=str(checkpoint.about["manifest"]["seed"]),
+        seed=_seed_of(checkpoint),
         parts=Parts(
             scene, None if settings.promoters is None else source_file(settings.promoters, key=PROMOTERS)
         ),
+        calls=Calls(scene, checkpoint.about),
         replicates=settings.bootstrap,
         resampling_seed=config.seed,
     )
@@ -81,6 +82,7 @@ def write_evaluation(
         write_summary(folder / "summary.tsv", scores.rows)
         write_breakdown(folder / "breakdown.tsv", scores.breakdown)
         write_reliability(folder / "reliability.tsv", scores.reliability)
+        write_fdr(folder / "fdr.tsv", scores.fdr)
         np.save(folder / "bootstrap.npy", _replicates_in_order(scores))
         plot_evaluation(scores.rows, folder / "evaluation", title=f"{config.name}: {_named(scene)}")
     return scores
@@ -106,6 +108,12 @@ def _embedding(config: Config, scene: Scene, checkpoint: Checkpoint, folder: Pat
         batch_size=settings.batch_size,
         precision=settings.precision,
     )
+
+
+def _seed_of(checkpoint: Checkpoint) -> str:
+    """Of a model's training; of an ensemble's, one after the other."""
+    seed = checkpoint.about["manifest"]["seed"]
+    return "+".join(map(str, seed)) if isinstance(seed, list) else str(seed)
 
 
 def _named(scene: Scene) -> str:

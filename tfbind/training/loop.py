@@ -442,8 +442,7 @@ class Trainer:
         return sha256_json(
             {
                 "tfbind": tfbind.__version__,
-                # Where embeddings are kept, and how many, changes nothing.
-                "settings": self.settings.model_dump(mode="json", exclude=_PLACE_OF_CACHE),
+                "settings": self.settings.model_dump(mode="json", exclude=_CHANGES_NOTHING),
                 "windows": self.windows.model_dump(mode="json"),
                 "model": self.model.settings.model_dump(mode="json"),
                 "trunk": [self.model.trunk.settings.model_dump(mode="json"), self.model.trunk.source],
@@ -587,7 +586,8 @@ def _require_enough_windows(settings: TrainingSettings) -> None:
         )
 
 
-_PLACE_OF_CACHE = {"fine_tuning": {"cache": {"folder", "gigabytes"}}}
+# Where embeddings are kept, and how many; and how many further models there are.
+_CHANGES_NOTHING = {"ensemble": True, "fine_tuning": {"cache": {"folder", "gigabytes"}}}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

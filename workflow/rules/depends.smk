@@ -21,8 +21,11 @@
 #   splits                                        split, and what follows where it comes out otherwise
 #   model, training                               train
 #   training.fine_tuning.cache.folder, .gigabytes none: training is the same wherever they are kept
+#   training.ensemble                             ensemble; train, of members that are new, and of all from 1 to more
 #   prediction.fdr                                train (it sets the thresholds)
-#   prediction.shards, .precision                 embed
+#   prediction.calibration                        train
+#   prediction.uncertainty                        render
+#   prediction.shards, .precision                 embed; of precision, ensemble
 #   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new
 #   prediction.batch_size                         none: an embedding does not depend on it
@@ -48,7 +51,9 @@ DEPENDS_ON = {
         "model",
         "training",
         "prediction.fdr",
+        "prediction.calibration",
     ],
+    "ensemble": ["windows", "prediction.calibration", "prediction.precision"],
     "embed": [
         "windows",
         "prediction.shards",
@@ -57,7 +62,12 @@ DEPENDS_ON = {
     "evaluate": ["seed"],
 }
 # Of the keys of `train`, those that change nothing.
-PLACE_OF_CACHE = {"training": {"fine_tuning": {"cache": {"folder", "gigabytes"}}}}
+CHANGES_NOTHING = {
+    "training": {
+        "ensemble": True,
+        "fine_tuning": {"cache": {"folder", "gigabytes"}},
+    }
+}
 
 
 def settings_of(step):
@@ -67,7 +77,7 @@ def settings_of(step):
 
 def setting(key):
     """The value at a key such as `prediction.fdr`."""
-    value = CONFIG.model_dump(mode="json", exclude=PLACE_OF_CACHE)
+    value = CONFIG.model_dump(mode="json", exclude=CHANGES_NOTHING)
     for part in key.split("."):
         value = value[part]
     return value
@@ -83,6 +93,11 @@ def measured_for_losses():
     arrays = CONFIG.training.losses.arrays
     columns = {"signal": ["signal"], "score": ["reads"]}
     return {name: cells(TABLES.experiments, "name", *columns[name]) for name in arrays}
+
+
+def measured_cell_types():
+    """The rows of cell types that are measured: a further one changes no split."""
+    return [row for row in TABLES.cell_types if row.cell_type in MEASURED_CELL_TYPES]
 
 
 def factors_of_batch(wildcards):

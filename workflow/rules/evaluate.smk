@@ -8,7 +8,7 @@ rule evaluate:
         factors=rules.factors.output,
         targets=rules.targets.output,
         split=rules.split.output,
-        model=rules.train.output.model,
+        model=MODEL,
         embedding=rules.assemble.output,
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
