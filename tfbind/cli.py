@@ -369,6 +369,36 @@ def split(
 @main.command()
 @config_option
 @reference_option
+@targets_option
+@split_option
+@output_option("TSV to write.")
+def homology(configs: tuple[Path, ...], reference: Path, targets: Path, split: Path, output: Path) -> None:
+    """Tell how much of the test's sequence, and of what is bound in it, stands in the training regions, too.
+
+    The test regions are cut into stretches of about 1 kb. One is homologous if at least half of its 31-mers, on
+    either strand, stand in a training region.
+    """
+    from tfbind.genome.reference import Reference
+    from tfbind.training.homology import compare, write_homology
+    from tfbind.training.splits import Split
+
+    config, dataset = _read(configs)
+    genome, parts = Reference.open(reference), Split.read(split)
+    parts.require_fitting(genome.checksum, config.windows.bin)
+    labels = _targets(targets, genome, dataset, config)
+    columns = {each["name"]: column for column, each in enumerate(labels.experiments)}
+    scored = {name: column for name, column in columns.items() if name in parts.tested}
+    found = compare(parts, genome.fetch)
+    row = write_homology(output, found, labels.labels, scored, parts.bin)[0]
+    click.echo(
+        f"homologous to training regions: {float(row['homologous_bp'] or 0):.1%} of the test's bp, "
+        f"{float(row['homologous_bound_bins'] or 0):.1%} of its bound bins"
+    )
+
+
+@main.command()
+@config_option
+@reference_option
 @factors_option
 @contexts_option
 @targets_option
@@ -377,6 +407,9 @@ def split(
 @click.option("--state", type=FILE, required=True, help="Folder that keeps the state of an unfinished training.")
 @click.option("--history", type=FILE, required=True, help="TSV of losses and validation scores to write.")
 @output_option("Folder of the model to make.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of the training; that of the configuration if not given."
+)
 @click.option(
     "--member", type=click.IntRange(min=0), default=0, help="Which of training.ensemble models, from 0: its seed."
 )
@@ -398,6 +431,7 @@ def train(
     state: Path,
     history: Path,
     output: Path,
+    seed: int | None,
     member: int,
     threads: int | None,
     gpus: int,
@@ -420,7 +454,7 @@ def train(
 
     config, dataset = _read(configs)
     _require_member(member, config)
-    config = config.model_copy(update={"seed": member_seed(config.seed, member)})
+    config = config.model_copy(update={"seed": member_seed(config.seed if seed is None else seed, member)})
     device = _device(config, gpus)
     processes = processes or (max(1, gpus) if device.type == "cuda" else 1)
     threads = None if threads is None else max(1, threads // processes)
@@ -695,6 +729,17 @@ def evaluate(
     with _on_device(checkpoint, config, gpus):
         scores = write_evaluation(config, scene, checkpoint, output, embedding=embedding)
     print_summary(scores.rows)
+
+
+@main.command("gather-folds")
+@output_option("Folder of tables to make.")
+@click.argument("evaluations", type=FILE, nargs=-1, required=True)
+def gather_folds(output: Path, evaluations: tuple[Path, ...]) -> None:
+    """Lay the EVALUATIONS of folds and seeds together, and say what they come to."""
+    from tfbind.evaluation.crossvalidation import gather_folds as lay_together
+    from tfbind.evaluation.crossvalidation import print_folds
+
+    print_folds(lay_together(evaluations, output))
 
 
 @main.command()

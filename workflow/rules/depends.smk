@@ -94,6 +94,11 @@ def measured_for_losses():
     return {name: cells(TABLES.experiments, "name", *columns[name]) for name in arrays}
 
 
+def measured_cell_types():
+    """The rows of cell types that are measured: a further one changes no split."""
+    return [row for row in TABLES.cell_types if row.cell_type in MEASURED_CELL_TYPES]
+
+
 def factors_of_batch(wildcards):
     """The factors that a job renders."""
     return BATCHES[int(wildcards.batch)]
