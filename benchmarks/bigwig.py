@@ -28,6 +28,7 @@ from tfbind.factors.factorset import FactorSet
 from tfbind.genome.bigwig import Track, round_fixed, round_relative, write_bigwig, write_bigwigs
 from tfbind.genome.bigwig_writer import Span, value_blocks
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region
 from tfbind.model.batching import factor_batch
 from tfbind.model.checkpoint import Checkpoint, load_checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT, open_genome_data
@@ -301,7 +302,8 @@ def _demo_predictions(checkpoint: Checkpoint, targets: Targets, chromosomes: lis
     for cell_type in sorted({experiment["cell_type"] for experiment in targets.experiments}):
         track = DEMO / f"accessibility/{cell_type}.bw"
         data = open_genome_data(reference, [track if track.is_file() else None], bin=checkpoint.model.bin)
-        tracks = predict_tracks(checkpoint, embedding, data, batch, 0, chromosomes)
+        places = [Region(chrom, 0, reference.sizes[chrom]) for chrom in chromosomes]
+        tracks = predict_tracks(checkpoint, embedding, data, batch, 0, places)
         columns = np.concatenate([predicted for _, predicted in tracks]).T
         found[cell_type] = dict(zip(factors, np.ascontiguousarray(columns), strict=True))
     return found
@@ -309,7 +311,7 @@ def _demo_predictions(checkpoint: Checkpoint, targets: Targets, chromosomes: lis
 
 def _held_out(manifest: Mapping[str, Any], targets: Targets) -> list[str]:
     """The chromosomes that the model never saw."""
-    seen = {*manifest["chromosomes"], *manifest["validation_chromosomes"]}
+    seen = {chrom for chrom, *_ in (*manifest["regions"], *manifest["validation_regions"])}
     return [chrom for chrom in targets.labels if chrom not in seen]
 
 

@@ -199,7 +199,7 @@ def write_human(folder: Path, *, by_url: bool = True) -> Path:
         },
         "factors": {"proteins": proteins},
         "windows": {"bin": 128, "length": 196_608, "core": 114_688},
-        "splits": {"validation_chromosomes": ["chr9"], "test_chromosomes": ["chr8", "chr21"]},
+        "splits": {"validation": ["chr9"], "test": ["chr8", "chr21"]},
     }
     (folder / where / "config.yaml").write_text(yaml.safe_dump(values))
     return where / "config.yaml"

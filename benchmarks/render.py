@@ -34,12 +34,14 @@ from benchmarks.machine import describe
 from tfbind.config import ModelSettings
 from tfbind.core.files import new_array
 from tfbind.model.binding import BindingModel
+from tfbind.model.calibration import Calibration
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH
 from tfbind.model.contexts import ContextBatch
 from tfbind.model.data import GenomeData
 from tfbind.model.factors import FactorBatch
 from tfbind.model.head import FactorCode
 from tfbind.model.inference import Predictor
+from tfbind.model.probabilities import Member, Probabilities
 from tfbind.model.rendering import NEAR, PIECE, Renderer
 from tfbind.model.shape import ModelShape
 from tfbind.prediction.region import Region
@@ -202,11 +204,13 @@ def _fill_seconds(store: _Store, kind: Kind, count: int, bases: int, cells: int 
         BIN, {"genome": store.codes}, {"genome": np.repeat(store.accessibility, cells, 1)}, np.full(cells, True)
     )
     path = store.folder / "tracks.npy"
-    values = new_array(path, np.uint16, (count * cells, bins))
+    values = new_array(path, np.uint16, (1, count * cells, bins))
+    pairs = torch.cartesian_prod(torch.arange(count), torch.arange(cells))
     seconds = []
     for _ in range(1 if bases > PART else FILL_ROUNDS):
         start = time.process_time()
-        fill_numbers(values, model, factors, store.tokens, store, data, [Region("genome", 0, bins)])
+        probabilities = Probabilities([Member(Predictor(model, factors, data), Calibration())])
+        fill_numbers(values, probabilities, pairs, store.tokens, store, [Region("genome", 0, bins)])
         seconds.append(time.process_time() - start)
     path.unlink()
     return min(seconds)

@@ -15,7 +15,7 @@ from tfbind.model.data import BOUND, GenomeData
 from tfbind.model.factors import FactorBatch
 from tfbind.model.shape import ModelShape
 from tfbind.training.loop import Trainer
-from tfbind.training.splits import Split
+from tfbind.training.splits import Region, Split
 
 RESIDUES, RESIDUE_DIM, COLUMNS = 400, 64, 15
 
@@ -70,6 +70,7 @@ def make_trainer(size: Size, data: GenomeData, folder: Path, **settings: Any) ->
         torch.randn(experiments, COLUMNS, 4),
         torch.ones(experiments, dtype=torch.bool),
     )
+    names = [f"experiment {index}" for index in range(experiments)]
     pairs = torch.stack([torch.arange(experiments), torch.arange(experiments) % size.cell_types], 1)
     shape = ModelShape(size.bin, RESIDUE_DIM, window_bins=size.length // size.bin)
     panel = torch.randn(70, COLUMNS, 4)
@@ -78,7 +79,14 @@ def make_trainer(size: Size, data: GenomeData, folder: Path, **settings: Any) ->
         data,
         factors,
         pairs,
-        Split(["train"], ["stop"], [], list(range(experiments))),
+        Split(
+            genome="",
+            bin=size.bin,
+            train=(_whole(data, "train"),),
+            validation=(_whole(data, "stop"),),
+            test=(),
+            experiments=tuple(names),
+        ),
         settings=TrainingSettings.model_validate(
             {
                 "batch_size": size.windows,
@@ -92,5 +100,9 @@ def make_trainer(size: Size, data: GenomeData, folder: Path, **settings: Any) ->
         seed=0,
         state_folder=folder,
         device=torch.device("cpu"),
-        names=[f"experiment {index}" for index in range(experiments)],
+        names=names,
     )
+
+
+def _whole(data: GenomeData, chrom: str) -> Region:
+    return Region(chrom, 0, len(data.codes[chrom]))

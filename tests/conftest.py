@@ -166,7 +166,9 @@ class TinyRun:
     def arguments(self, verb: str, **others: Any) -> list[Any]:
         """The arguments of a verb as the workflow gives them; `others` replace options, None takes one out."""
         r = self.results
-        made = {name: r / name for name in ("reference", "factors", "targets", "model")}
+        made = {name: r / name for name in ("reference", "factors", "targets", "model")} | {
+            "split": r / "split.json"
+        }
         embedding = r / "genome_embedding"
         of_verb: dict[str, dict[str, Any]] = {
             "check": {},
@@ -176,6 +178,7 @@ class TinyRun:
             "factors": {"output": r / "factors"},
             "contexts": {"output": r / "contexts"},
             "targets": {"output": r / "targets"},
+            "split": {"output": r / "split.json"},
             "train": {
                 "state": r / "training/state",
                 "history": r / "training/history.tsv",
@@ -203,11 +206,12 @@ class TinyRun:
         reads = {
             "accessibility": ["reference"],
             "targets": ["reference"],
-            "train": ["reference", "factors", "targets"],
+            "split": ["reference", "factors", "targets"],
+            "train": ["reference", "factors", "targets", "split"],
             "embed": ["reference", "model"],
             "assemble": ["reference", "model"],
             "render": ["reference", "factors", "model"],
-            "evaluate": ["reference", "factors", "targets", "model"],
+            "evaluate": ["reference", "factors", "targets", "split", "model"],
         }
         options = {"config": self.config, **{name: made[name] for name in reads.get(verb, [])}, **of_verb[verb]}
         options |= {name.replace("_", "-"): value for name, value in others.items()}
@@ -242,10 +246,11 @@ def _write_tiny_config(folder: Path) -> None:
         "windows": {"bin": 64, "length": 2048, "core": 1024},
         "factors": {"proteins": [f"{world}/proteins.fa"], "motifs": [f"{world}/motifs.meme"]},
         "splits": {
-            "validation_chromosomes": ["chr2"],
-            "test_chromosomes": ["chr3"],
+            "validation": ["chr2"],
+            "test": ["chr3"],
             "held_out_factors": ["SIMA"],
             "held_out_cell_types": ["CT2"],
+            "identity": 1.0,
         },
         "model": {
             "trunk": {"dim": 24, "depth": 1, "heads": 4, "dim_divisible_by": 4},
@@ -294,6 +299,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
         "factors": run.arguments("factors"),
         "contexts": run.arguments("contexts"),
         "targets": run.arguments("targets"),
+        "split": run.arguments("split"),
         "train": run.arguments("train"),
         **{f"embed {i}": run.arguments("embed", shard=i, output=path) for i, path in enumerate(shards)},
         "assemble": [*run.arguments("assemble"), *shards],

@@ -421,11 +421,11 @@ def too_few_positives(run, tmp):
 
 @case
 def chromosome_to_hold_out_that_is_not_there(run, tmp):
-    values = {"splits": {"validation_chromosomes": ["chr9"]}}
+    values = {"splits": {"validation": ["chr9"]}}
     return (
-        "train",
+        "split",
         values,
-        ["key 'splits.validation_chromosomes': no such chromosome", "chr9", "chr1, chr2, chr3"],
+        ["key 'splits.validation': 'chr9' is no chromosome", "chr1, chr2, chr3"],
     )
 
 

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 from tfbind.cli import main
 from tfbind.model.model import Model
+from tfbind.training.splits import Split
 
 ROOT = Path(__file__).parents[1]
 VERBS = [
@@ -34,7 +35,9 @@ VERBS = [
     "factors",
     "contexts",
     "targets",
+    "split",
     "train",
+    "ensemble",
     "embed",
     "assemble",
     "render",
@@ -111,6 +114,7 @@ def test_each_verb_runs_alone(tiny_run):
         "factors/factors.json",
         "contexts/contexts.json",
         "targets/targets.json",
+        "split.json",
         "model/model.safetensors",
         "training/history.tsv",
         "training/history.svg",
@@ -227,7 +231,10 @@ def test_check_passes_yeast_with_and_without_the_mirror():
         ("targets", "reference"),
         ("train", "reference"),
         ("train", "factors"),
+        ("split", "factors"),
+        ("split", "targets"),
         ("train", "targets"),
+        ("train", "split"),
         ("train", "accessibility"),
         ("embed", "reference"),
         ("embed", "model"),
@@ -238,6 +245,7 @@ def test_check_passes_yeast_with_and_without_the_mirror():
         ("render", "embedding"),
         ("render", "accessibility"),
         ("evaluate", "targets"),
+        ("evaluate", "split"),
         ("evaluate", "embedding"),
         ("evaluate", "accessibility"),
     ],
@@ -375,9 +383,37 @@ def test_a_model_that_tells_nothing_of_its_training_is_refused(tiny_run, tmp_pat
 
 
 def test_evaluation_refuses_chromosomes_of_the_training(tiny_run, tmp_path):
-    result = overlaid(tiny_run, tmp_path, "evaluate", {"splits": {"test_chromosomes": ["chr1"]}})
-    refused(result, "key 'splits.test_chromosomes'", "trained or stopped on chr1")
+    other, values = tmp_path / "split.json", {"splits": {"test": ["chr1"], "validation": ["chr3"]}}
+    assert overlaid(tiny_run, tmp_path, "split", values, output=other).exit_code == 0
+    result = tiny_run.tfbind(*tiny_run.arguments("evaluate", split=other, output=tmp_path / "out"))
+    refused(result, "key 'splits.test'", "trained or stopped on chr1:1-20100")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_split_that_was_changed_is_refused(tiny_run, tmp_path):
+    content = json.loads((tiny_run.results / "split.json").read_text())
+    content["split"]["test"] = [["chr1", 0, 20_100]]
+    (tmp_path / "split.json").write_text(json.dumps(content))
+    for verb in ("train", "evaluate"):
+        arguments = tiny_run.arguments(verb, split=tmp_path / "split.json", output=tmp_path / "out")
+        refused(tiny_run.tfbind(*arguments), "split.json: was changed after it was written")
+
+
+def test_a_fold_of_factors_is_split_off(tiny_run, tmp_path):
+    values = {"splits": {"folds": {"over": "factors", "count": 2}, "held_out_factors": []}}
+    tested = []
+    for fold in (0, 1):
+        result = overlaid(tiny_run, tmp_path, "split", values, output=tmp_path / f"{fold}.json", fold=fold)
+        assert result.exit_code == 0 and "held out cell types: CT2" in result.output
+        found = Split.read(tmp_path / f"{fold}.json")
+        assert found.fold == fold and {found.kinds[name] for name in found.tested} == {
+            "unseen factor and cell type"
+        }
+        tested += found.tested
+    whole = Split.read(tiny_run.results / "split.json")
+    assert sorted(tested) == sorted(name for name in whole.tested if name.endswith(".CT2"))
+    result = overlaid(tiny_run, tmp_path, "split", values, output=tmp_path / "2.json", fold=2)
+    refused(result, "there is no fold 2: there are 2, from 0")
 
 
 def changed_json(folder, tmp_path, name, change):

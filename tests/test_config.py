@@ -20,7 +20,7 @@ def values(**changes):
         "name": "small",
         "tables": {"factors": "factors.tsv", "cell_types": "cells.tsv", "experiments": "experiments.tsv"},
         "reference": {"fasta": "genome.fa"},
-        "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
+        "splits": {"validation": ["chr2"], "test": ["chr3"]},
     }
     for path, value in changes.items():
         *sections, key = path.split("__")
@@ -89,7 +89,7 @@ def test_embeddings_are_kept_of_a_frozen_trunk_alone():
         ({"reference__fasta": {"sorce": "x", "source": "y"}}, "reference.fasta.sorce", "'source'?"),
         ({"factors__proteins": [{"source": "a", "sha": SHA}]}, "factors.proteins[1].sha", "'sha256'?"),
         ({"steps": 10}, "steps", "did you mean 'training.steps'?"),
-        ({"splits__xyz": 1}, "splits.xyz", "known keys here: validation_chromosomes, test_chromosomes"),
+        ({"splits__xyz": 1}, "splits.xyz", "known keys here: validation, test, train"),
     ],
 )
 def test_unknown_keys_are_errors_with_the_nearest_known_one(changes, key, mend):
@@ -104,7 +104,7 @@ def test_unknown_keys_are_errors_with_the_nearest_known_one(changes, key, mend):
         (None, "tables"),
         ("tables", "factors"),
         ("reference", "fasta"),
-        ("splits", "test_chromosomes"),
+        ("splits", "test"),
     ],
 )
 def test_missing_keys_are_named(section, key):
@@ -130,9 +130,9 @@ def test_missing_keys_are_named(section, key):
         ({"factors__embedder": "esm"}, ["must be one of physicochemical, esm2, esm1b", "did you mean 'esm2'?"]),
         ({"windows": None}, ["'windows'", "expected keys below it (bin, length, core), got nothing"]),
         ({"windows": 64}, ["'windows'", "expected keys below it (bin, length, core), got 64"]),
-        ({"splits__test_chromosomes": "chr3"}, ["'splits.test_chromosomes'", "expected a list", "brackets"]),
-        ({"splits__test_chromosomes": []}, ["'splits.test_chromosomes'", "is empty"]),
-        ({"splits__test_chromosomes": [3]}, ["'splits.test_chromosomes[1]'", "expected text, got 3"]),
+        ({"splits__test": "chr3"}, ["'splits.test'", "expected a list", "brackets"]),
+        ({"splits__test": []}, ["'splits.test'", "is empty"]),
+        ({"splits__test": [3]}, ["'splits.test[1]'", "expected text, got 3"]),
         ({"tables__factors": 3}, ["'tables.factors'", "expected text, got 3"]),
         (
             {"reference__fasta": 3},
@@ -156,7 +156,7 @@ def test_missing_keys_are_named(section, key):
         ({"model__heads": 2}, ["key 'model'", "layernorm over heads 2 leaves only which head is greater"]),
         ({"model__temperature": 0.001}, ["key 'model.temperature'", "must be at least 0.01, not 0.001"]),
         ({"model__temperature": 11}, ["key 'model.temperature'", "must be at most 10, not 11"]),
-        ({"splits__test_chromosomes": ["chr2", "chr3"]}, ["key 'splits'", "in validation and in test: chr2"]),
+        ({"splits__test": ["chr2", "chr3"]}, ["key 'splits'", "stand in validation and in test: chr2"]),
         ({"simulation": {}}, ["key 'simulation.folder' is missing"]),
     ],
 )

@@ -42,7 +42,7 @@ def many(tmp_path):
                 "name": "many",
                 "tables": {name: f"{tmp_path}/{name}.tsv" for name in tables},
                 "reference": {"fasta": {"source": "https://example.org/genome.fa.gz", "sha256": SHA}},
-                "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
+                "splits": {"validation": ["chr2"], "test": ["chr3"]},
             }
         )
         return config, read_tables(config)

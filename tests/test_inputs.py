@@ -52,7 +52,7 @@ class World:
                 "experiments": "experiments.tsv",
             },
             "reference": {"fasta": "genome.fa"},
-            "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
+            "splits": {"validation": ["chr2"], "test": ["chr3"]},
             "factors": {"proteins": ["proteins.fa"], **factors},
         }
         (self.folder / "config.yaml").write_text(yaml.safe_dump(values))

@@ -61,7 +61,7 @@ def small_config():
         "name": "small",
         "tables": {"factors": "f.tsv", "cell_types": "c.tsv", "experiments": "e.tsv"},
         "reference": {"fasta": {"source": "https://e.org/g.fa", "sha256": "0" * 64}, "blacklist": "b.bed"},
-        "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
+        "splits": {"validation": ["chr2"], "test": ["chr3"]},
         "factors": {"proteins": ["p.fa"], "motifs": [{"source": "m.meme"}]},
         "training": {"learning_rate": 0.01},
         "mirror": None,

@@ -54,7 +54,7 @@ def config_of(tables, **changes):
             "name": "small",
             "tables": {key: str(path) for key, path in tables.items()},
             "reference": {"fasta": str(tables["factors"].parent / "genome.fa")},
-            "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
+            "splits": {"validation": ["chr2"], "test": ["chr3"]},
             **changes,
         }
     )
@@ -276,13 +276,13 @@ def test_a_loss_of_tracks_needs_a_signal_to_train_on(tables):
     [
         ("splits", "held_out_factors", "REB2", ["factors.tsv", "'REB1'"]),
         ("splits", "held_out_cell_types", "Yeast", ["cell_types.tsv", "'yeast'"]),
-        ("splits", "held_out_cell_types", "YPD", ["write 'yeast', of which this is an alias"]),
+        ("prediction", "cell_types", "YPD", ["write 'yeast', of which this is an alias"]),
         ("prediction", "factors", "REB2", ["'REB1'"]),
         ("prediction", "cell_types", "sporulation", ["the table has heat, yeast"]),
     ],
 )
 def test_what_the_configuration_names_must_be_in_the_tables(tables, section, key, name, words):
-    given = {"splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]}}
+    given = {"splits": {"validation": ["chr2"], "test": ["chr3"]}}
     given.setdefault(section, {})[key] = [name]
     config = config_of(tables, **given)
     error_of(lambda: read_tables(config), None, f"key '{section}.{key}'", f"'{name}'", *words)

@@ -95,7 +95,10 @@ contexts_option = click.option(
     "the model reads no descriptions.",
 )
 targets_option = click.option("--targets", type=FILE, required=True, help="Folder that `tfbind targets` made.")
-model_option = click.option("--model", type=FILE, required=True, help="Folder that `tfbind train` made.")
+split_option = click.option("--split", type=FILE, required=True, help="File that `tfbind split` made.")
+model_option = click.option(
+    "--model", type=FILE, required=True, help="Folder that `tfbind train` or `tfbind ensemble` made."
+)
 embedding_option = click.option(
     "--embedding", type=FILE, required=True, help="Folder that `tfbind assemble` made."
 )
@@ -328,12 +331,55 @@ def targets(configs: tuple[Path, ...], reference: Path, output: Path) -> None:
 @config_option
 @reference_option
 @factors_option
+@targets_option
+@click.option("--fold", type=click.IntRange(min=0), help="Which of splits.folds to hold out, too, from 0.")
+@output_option("File (.json) to make.")
+def split(
+    configs: tuple[Path, ...], reference: Path, factors: Path, targets: Path, fold: int | None, output: Path
+) -> None:
+    """Split genome and experiments into what is trained on, what stops the training, and what is tested.
+
+    Factors are held out with their relatives, cell types with all experiments in them. It is done once, and every
+    later step reads the file.
+    """
+    from tfbind.factors.factorset import FactorSet
+    from tfbind.factors.relatives import Relatives
+    from tfbind.genome.reference import Reference
+    from tfbind.inputs import factor_domains
+    from tfbind.tables import names_of_cell_types
+    from tfbind.training.splits import describe, make_split
+
+    config, dataset = _read(configs)
+    genome, factor_set = Reference.open(reference), FactorSet.open(factors)
+    proteins = {name: factor_set.proteins(name) for name in factor_set.names}
+    found = make_split(
+        config.splits,
+        genome,
+        _targets(targets, genome, dataset, config).experiments,
+        Relatives.of(proteins, factor_domains(config)),
+        windows=config.windows,
+        cell_types=names_of_cell_types(dataset.cell_types),
+        seed=config.seed,
+        fold=fold,
+    )
+    found.write(output)
+    click.echo(describe(found))
+
+
+@main.command()
+@config_option
+@reference_option
+@factors_option
 @contexts_option
 @targets_option
+@split_option
 @tracks_option
 @click.option("--state", type=FILE, required=True, help="Folder that keeps the state of an unfinished training.")
 @click.option("--history", type=FILE, required=True, help="TSV of losses and validation scores to write.")
 @output_option("Folder of the model to make.")
+@click.option(
+    "--member", type=click.IntRange(min=0), default=0, help="Which of training.ensemble models, from 0: its seed."
+)
 @threads_option
 @gpus_option
 @click.option(
@@ -347,15 +393,17 @@ def train(
     factors: Path,
     contexts: Path | None,
     targets: Path,
+    split: Path,
     accessibility: Path,
     state: Path,
     history: Path,
     output: Path,
+    member: int,
     threads: int | None,
     gpus: int,
     processes: int | None,
 ) -> None:
-    """Train the model on the factors, cell types and chromosomes that are not held out.
+    """Train the model on the experiments and regions that are not held out.
 
     Stopped and started again, it goes on exactly where it was. SIGTERM, SIGUSR1 or Ctrl-C stop it after the step
     that it is in, with exit status 128 + the signal's number; killed, it goes on from its last validation.
@@ -363,12 +411,16 @@ def train(
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
     from tfbind.model.device import reported
+    from tfbind.training.ensemble import member_seed
     from tfbind.training.launch import is_worker, launch, node_count
     from tfbind.training.run import train_model
+    from tfbind.training.splits import Split
     from tfbind.training.stopping import Stopped, StopSignals
     from tfbind.training.targets import Targets
 
     config, dataset = _read(configs)
+    _require_member(member, config)
+    config = config.model_copy(update={"seed": member_seed(config.seed, member)})
     device = _device(config, gpus)
     processes = processes or (max(1, gpus) if device.type == "cuda" else 1)
     threads = None if threads is None else max(1, threads // processes)
@@ -385,6 +437,7 @@ def train(
                 Reference.open(reference),
                 FactorSet.open(factors),
                 Targets.open(targets),
+                Split.read(split),
                 cell_types,
                 [_track(row, accessibility) for row in dataset.cell_types],
                 state=state,
@@ -397,6 +450,19 @@ def train(
     except Stopped as stopped:
         click.echo(f"tfbind: {stopped}; the same command goes on from there (state: {state})", err=True)
         sys.exit(128 + stopped.signal)
+
+
+@main.command()
+@output_option("Folder of the ensemble to make.")
+@click.argument("models", type=FILE, nargs=-1, required=True)
+def ensemble(output: Path, models: tuple[Path, ...]) -> None:
+    """Join the MODELS, folders that `tfbind train` made, to an ensemble, which renders as one model."""
+    from tfbind.model.checkpoint import load_checkpoint
+    from tfbind.model.ensemble import member_folders, save_ensemble
+    from tfbind.training.ensemble import join
+
+    folders = [folder for model in models for folder in member_folders(model)]
+    save_ensemble(output, folders, join(folders, [load_checkpoint(folder) for folder in folders]))
 
 
 @main.command()
@@ -514,8 +580,7 @@ def render(
     a part of the genome is rendered, in seconds.
     """
     from tfbind.model.data import open_genome_data
-    from tfbind.model.inference import bins_around
-    from tfbind.prediction.embed import GenomeEmbedding
+    from tfbind.prediction.embed import GenomeEmbedding, reach_of
     from tfbind.prediction.region import parse_region
     from tfbind.prediction.render import CellTypeTracks, render_cell_types
 
@@ -530,7 +595,7 @@ def render(
     where = None if region is None else parse_region(region, genome, config.windows.bin)
     only = None
     if where is not None:
-        around = bins_around(checkpoint.model)
+        around = reach_of(checkpoint)
         only = {where.chrom: range(where.first - around, where.first + where.count + around)}
     context_set = _models_context_set(contexts, rows, checkpoint)
     learnt = checkpoint.about["contexts"]["learnt"]
@@ -552,6 +617,7 @@ def render(
                 for row, track in zip(rows, tracks, strict=True)
             ],
             region=where,
+            uncertainty=config.prediction.uncertainty,
         )
 
 
@@ -567,7 +633,9 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
     from tfbind.prediction.gather import gather as lay_together
     from tfbind.tables import factors_to_render
 
-    lay_together(batches, factors_to_render(*_read(configs)), output)
+    config, dataset = _read(configs)
+    names, uncertainty = factors_to_render(config, dataset), config.prediction.uncertainty
+    lay_together(batches, names, output, uncertainty=uncertainty)
 
 
 @main.command()
@@ -576,8 +644,13 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
 @factors_option
 @contexts_option
 @targets_option
+@split_option
 @model_option
-@embedding_option
+@click.option(
+    "--embedding",
+    type=FILE,
+    help="Folder that `tfbind assemble` made; without it, the regions of the test are embedded first.",
+)
 @tracks_option
 @output_option("Folder of tables and plot to make.")
 @threads_option
@@ -588,47 +661,40 @@ def evaluate(
     factors: Path,
     contexts: Path | None,
     targets: Path,
+    split: Path,
     model: Path,
-    embedding: Path,
+    embedding: Path | None,
     accessibility: Path,
     output: Path,
     threads: int | None,
     gpus: int,
 ) -> None:
-    """Score the predictions on the test chromosomes, beside baselines that know less."""
-    from tfbind.core.files import atomic_dir
-    from tfbind.evaluation.evaluate import evaluate as score
-    from tfbind.evaluation.plots import plot_evaluation
-    from tfbind.evaluation.tables import print_summary, write_metrics, write_summary
-    from tfbind.model.data import open_genome_data
-    from tfbind.prediction.embed import GenomeEmbedding
+    """Score the predictions in the test regions, beside baselines that know less."""
+    from tfbind.evaluation.report import test_of, write_evaluation
+    from tfbind.evaluation.tables import print_summary
+    from tfbind.training.splits import Split
 
     _use_threads(threads)
     config, dataset = _read(configs)
     genome, checkpoint = _open(reference, model, config)
     labels = _targets(targets, genome, dataset, config)
-    rows = _measured(dataset, labels)
-    cell_types = [row.cell_type for row in rows]
-    tracks = [_track(row, accessibility) for row in rows]
+    parts = Split.read(split)
+    parts.require_fitting(genome.checksum, config.windows.bin)
+    tested = {each["cell_type"] for each in labels.experiments if each["name"] in parts.tested}
+    rows = [row for row in dataset.cell_types if row.cell_type in tested]
     context_set = _models_context_set(contexts, rows, checkpoint)
-    data = open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels)
+    scene = test_of(
+        checkpoint,
+        parts,
+        labels,
+        genome,
+        _factor_set(factors, checkpoint),
+        {row.cell_type: _track(row, accessibility) for row in rows},
+        context_set,
+    )
     with _on_device(checkpoint, config, gpus):
-        rows = score(
-            checkpoint,
-            GenomeEmbedding.open(embedding, checkpoint, genome),
-            data.knowing(cell_types, context_set, checkpoint.about["contexts"]["learnt"]),
-            _factor_set(factors, checkpoint),
-            labels.experiments,
-            cell_types,
-            config.splits.test_chromosomes,
-            seed=config.seed,
-        )
-    with atomic_dir(output) as folder:
-        write_metrics(folder / "metrics.tsv", rows)
-        write_summary(folder / "summary.tsv", rows)
-        tested = ", ".join(config.splits.test_chromosomes)
-        plot_evaluation(rows, folder / "evaluation", title=f"{config.name}: held-out {tested}")
-    print_summary(rows)
+        scores = write_evaluation(config, scene, checkpoint, output, embedding=embedding)
+    print_summary(scores.rows)
 
 
 @main.command()
@@ -643,6 +709,7 @@ def evaluate(
 @factors_option
 @contexts_option
 @targets_option
+@split_option
 @tracks_option
 @click.option("--work", type=FILE, required=True, help="Folder that keeps models and scores of what is done.")
 @output_option("TSV to write.")
@@ -655,6 +722,7 @@ def ablate(
     factors: Path,
     contexts: Path | None,
     targets: Path,
+    split: Path,
     accessibility: Path,
     work: Path,
     output: Path,
@@ -665,6 +733,7 @@ def ablate(
     from tfbind.evaluation.ablation import DataFolders, ablate, read_variants, write_table
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
+    from tfbind.training.splits import Split
     from tfbind.training.stopping import Stopped
 
     _use_threads(threads)
@@ -676,6 +745,7 @@ def ablate(
         genome,
         FactorSet.open(factors),
         labels,
+        Split.read(split),
         [row.cell_type for row in rows],
         [_track(row, accessibility) for row in rows],
         _context_set(contexts, rows),
@@ -761,6 +831,15 @@ def _factors_of(batch: int | None, config: Config, dataset: DataSet) -> list[str
     return batches[batch]
 
 
+def _require_member(member: int, config: Config) -> None:
+    if member >= config.training.ensemble:
+        raise InputError(
+            f"there is no member {member}: {config.training.ensemble} are trained (from 0)",
+            key="training.ensemble",
+            mend=f"set it to {member + 1} or more",
+        )
+
+
 def _some_factors(wanted: tuple[str, ...], config: Config, dataset: DataSet) -> list[str]:
     """Factors by name, in the order of the table."""
     from tfbind.genome.names import listed
@@ -829,9 +908,9 @@ def _context(
 def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Checkpoint]:
     """The reference and the model; one of another bin, or that `tfbind train` did not make, is refused."""
     from tfbind.genome.reference import Reference
-    from tfbind.model.checkpoint import load_checkpoint
+    from tfbind.model.ensemble import open_checkpoint
 
-    checkpoint = load_checkpoint(model)
+    checkpoint = open_checkpoint(model)
     if "manifest" not in checkpoint.about:
         raise InputError(
             "was saved by Model.save, and says nothing of a training",

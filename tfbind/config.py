@@ -270,8 +270,9 @@ class FactorSettings(Section):
     )
     domains: SourceField | None = Field(
         None,
-        description="TSV of DNA-binding domains, such as an extract of Pfam: accession, start, end (from 1, the "
-        "end included) and, if wanted, name. Needed where `region` is not `whole`.",
+        description="TSV of DNA-binding domains, such as an extract of Pfam: accession (or uniprot), start, end "
+        "(from 1, the end included) and, if wanted, name, pfam and evalue. Needed where `region` is not `whole`; "
+        "by them relatives are told (`splits.identity`).",
     )
     without_domain: Literal["error", "whole"] = Field(
         "error", description="What a protein without a domain in that table is: an error, or kept whole."
@@ -362,21 +363,65 @@ class TargetSettings(Section):
     )
 
 
-class SplitSettings(Section):
-    """What is held out."""
+class FoldSettings(Section):
+    """Folds: `tfbind split --fold K` also holds out the K-th of them, counted from 0."""
 
-    validation_chromosomes: list[str] = Field(
-        description="Chromosomes for early stopping and thresholds.", min_length=1
+    over: Literal["factors", "cell_types", "blocks"] = Field(
+        description="What each fold holds out: clusters of related `factors`, `cell_types`, or `blocks`, parts "
+        "of the genome that take the place of `test`. `validation` is the same in all folds, but for what is "
+        "near a block.",
     )
-    test_chromosomes: list[str] = Field(description="Chromosomes for the final scores only.", min_length=1)
-    held_out_factors: list[str] = Field([], description="Factors whose experiments are never trained on.")
-    held_out_cell_types: list[str] = Field([], description="Cell types whose experiments are never trained on.")
+    count: int | None = Field(None, description="How many folds; none: 5, and of cell types one for each.", ge=2)
+
+
+_PLACES = "names of chromosomes, or regions such as `chrX:50000001-55000000` (first and last base)"
+
+
+class SplitSettings(Section):
+    """What is trained on, what stops the training, and what is held out: see `tfbind split`."""
+
+    validation: list[str] = Field(
+        description=f"Where training stops and thresholds are found: {_PLACES}.", min_length=1
+    )
+    test: list[str] = Field(
+        description="Where the final scores are taken, and nothing else: as above.", min_length=1
+    )
+    train: list[str] | None = Field(
+        None,
+        description="Where the model is trained, as above; what is held out is taken off it. None: all the rest.",
+        min_length=1,
+    )
+    gap: int | None = Field(
+        None,
+        description="Least distance of the parts on one chromosome, bp, that none of them has; `test` stays as "
+        "it is given. None: `windows.length`, so that no base of the test is read in training.",
+        ge=0,
+    )
+    held_out_factors: list[str] = Field(
+        [], description="Factors that are never trained on, and neither are their relatives (`identity`)."
+    )
+    held_out_cell_types: list[str] = Field(
+        [], description="Cell types, by name or alias, whose experiments are never trained on."
+    )
+    identity: float = Field(
+        0.7,
+        description="Factors are relatives from this identity of their DNA-binding domains (`factors.domains`; "
+        "of whole proteins where that has none of theirs), and so are relatives of relatives.",
+        gt=0,
+        le=1,
+    )
+    folds: FoldSettings | None = Field(None, description="Folds to be held out in turn.")
+    scored: Literal["all", "held_out"] | None = Field(
+        None,
+        description="Experiments that are scored: `all`, or those of `held_out` factors, cell types or, where "
+        "there are both, of both. None: `held_out` in a fold, else `all`.",
+    )
 
     @model_validator(mode="after")
     def _disjoint(self) -> SplitSettings:
-        both = sorted(set(self.validation_chromosomes) & set(self.test_chromosomes))
+        both = sorted(set(self.validation) & set(self.test))
         if both:
-            raise ValueError(f"chromosomes stand in validation and in test: {', '.join(both)}")
+            raise ValueError(f"stand in validation and in test: {', '.join(both)}")
         return self
 
 
@@ -753,6 +798,12 @@ class TrainingSettings(Section):
     peak_fraction: float = Field(
         0.5, ge=0, le=1, description="Share of windows drawn around peaks; the rest uniformly."
     )
+    ensemble: int = Field(
+        1,
+        ge=1,
+        description="Models that are trained, each from another seed, and render as one: the mean of their "
+        "probabilities. It costs as many times the training, embedding and rendering.",
+    )
     motif_loss: float = Field(
         0.0,
         ge=0,
@@ -811,6 +862,49 @@ class PredictionSettings(Section):
     fdr: float = Field(
         0.1, gt=0, lt=1, description="False discovery rate, on validation chromosomes, of the called peaks."
     )
+    calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = Field(
+        "auto",
+        description="How probabilities are calibrated, on what the model was validated on; rankings do not "
+        "change. `auto`: the simplest method whose log-loss is as good as the best, each fitted on one half of "
+        "the validation and judged on the other. With fewer than 20 bound bins in a half there is none.",
+    )
+    uncertainty: bool = Field(
+        False,
+        description="Whether FACTOR.uncertainty.bw is written beside each track: the standard deviation of the "
+        "members' probabilities. Of ensembles alone (`training.ensemble`).",
+    )
+
+
+class EvaluationSettings(Section):
+    """How predictions are scored; see docs/evaluation.md."""
+
+    dream_rule: Literal["mean", "max", "logit"] = Field(
+        "mean",
+        description="How probabilities of the model's bins are carried to the DREAM challenge's bins of 200 bp: "
+        "by their `mean`, weighted by overlap; the `max` of the bins that overlap by half; or the mean of their "
+        "`logit`s.",
+    )
+    bootstrap: int = Field(
+        200,
+        ge=0,
+        description="Resamples of blocks of 1 Mb of the test, for 95 % intervals; 0: none.",
+    )
+    promoters: SourceField | None = Field(
+        None,
+        description="GTF, or BED with strands, of genes or transcripts: scores are given for bins within 1 kb of "
+        "where one starts, and for others. None: for bins that are rich in CpG, and for others.",
+    )
+    seeds: list[int] = Field(
+        [0, 1, 2],
+        min_length=1,
+        description="Seeds of the trainings of a cross-validation: each fold is trained once by each.",
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> EvaluationSettings:
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError("seeds must be different numbers, 0 or more")
+        return self
 
 
 class SimulationSettings(Section):
@@ -859,6 +953,7 @@ class Config(Section):
     model: ModelSettings = Field(ModelSettings(), description="The network.")
     training: TrainingSettings = Field(TrainingSettings(), description="How it is trained.")
     prediction: PredictionSettings = Field(PredictionSettings(), description="What is predicted.")
+    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="How predictions are scored.")
     simulation: SimulationSettings | None = Field(
         None, description="If given, the data set is simulated first (the demo)."
     )
@@ -885,6 +980,15 @@ class Config(Section):
             raise ValueError(
                 "training.fine_tuning.cache keeps windows of which hardly one comes twice: set "
                 f"training.window_spacing, to {counted} for windows side by side"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _uncertainty_needs_members(self) -> Config:
+        if self.prediction.uncertainty and self.training.ensemble == 1:
+            raise ValueError(
+                "prediction.uncertainty is how far the members of an ensemble lie apart, and training.ensemble "
+                "is 1: set it to 2 or more, or uncertainty to false"
             )
         return self
 

@@ -108,6 +108,22 @@ def factor_region(config: Config) -> Region:
     return Region(settings.region, settings.flank, domains, settings.without_domain)
 
 
+def factor_domains(config: Config) -> Region:
+    """The rule that cuts DNA-binding domains out of proteins, to compare them; without a domain, all is compared.
+
+    Raises
+    ------
+    InputError
+        The table of domains is not there, or damaged.
+    """
+    source = config.factors.domains
+    if source is None:
+        return Region()
+    return Region(
+        "domain", domains=read_domains(source_file(source, key="factors.domains")), without_domain="whole"
+    )
+
+
 def factor_structure(config: Config) -> StructureFeatures | None:
     """Where structures are and how their features are made; None where they are not wanted.
 

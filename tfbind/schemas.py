@@ -170,8 +170,8 @@ Several files may be given; later ones override earlier ones, key by key (a list
          fasta: /data/genomes/hg38.fa.gz
          include: ["chr[0-9]", "chr[0-9][0-9]", chrX]
        splits:
-         validation_chromosomes: [chr9]
-         test_chromosomes: [chr8, chr21]
+         validation: [chr9]
+         test: [chr8, chr21]
 
 3. Run `snakemake -n --configfile config/mine/config.yaml`. The configuration and the tables are checked
    before anything runs; what is wrong is told with file, row and column, or with its key, and with what mends

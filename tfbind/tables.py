@@ -290,7 +290,7 @@ def read_experiments(
     """
     path = Path(path)
     known_factors = {row.factor: row.factor for row in factors}
-    known_cells = {alias: row.cell_type for row in cell_types for alias in (row.cell_type, *row.aliases)}
+    known_cells = names_of_cell_types(cell_types)
     rows = []
     for row in _read(path, ExperimentRow):
         _defined(path, row, "factor", row.factor, known_factors)
@@ -312,7 +312,7 @@ def read_tables(config: Config) -> DataSet:
     cell_types = read_cell_types(config.tables.cell_types)
     experiments = read_experiments(config.tables.experiments, factors, cell_types)
     factor_names = {row.factor: row.factor for row in factors}
-    cell_names = {alias: row.cell_type for row in cell_types for alias in (row.cell_type, *row.aliases)}
+    cell_names = names_of_cell_types(cell_types)
     for key, given, known, table in (
         ("splits.held_out_factors", config.splits.held_out_factors, factor_names, config.tables.factors),
         (
@@ -325,19 +325,29 @@ def read_tables(config: Config) -> DataSet:
         ("prediction.cell_types", config.prediction.cell_types, cell_names, config.tables.cell_types),
     ):
         for name in given or ():
-            if known.get(name) != name:
+            # What is held out may go by any of its names.
+            if known.get(name) != name and (key != "splits.held_out_cell_types" or name not in known):
                 raise InputError(f"'{name}' is not in {table}", key=key, mend=_suggestion(name, known))
-    _signal_to_learn_from(config, experiments)
-    return DataSet(factors, cell_types, experiments)
+    dataset = DataSet(factors, cell_types, experiments)
+    _signal_to_learn_from(config, dataset)
+    return dataset
 
 
-def _signal_to_learn_from(config: Config, experiments: Sequence[ExperimentRow]) -> None:
-    splits = config.splits
-    trained = [
-        row
-        for row in experiments
-        if row.factor not in splits.held_out_factors and row.cell_type not in splits.held_out_cell_types
-    ]
+def names_of_cell_types(cell_types: Sequence[CellTypeRow]) -> dict[str, str]:
+    """Names and aliases of cell types -> their names."""
+    return {alias: row.cell_type for row in cell_types for alias in (row.cell_type, *row.aliases)}
+
+
+def _not_held_out(config: Config, dataset: DataSet) -> list[ExperimentRow]:
+    """The experiments that may be trained on; a fold, and relatives of factors, may hold out more."""
+    names = names_of_cell_types(dataset.cell_types)
+    cells = {names[name] for name in config.splits.held_out_cell_types}
+    factors = config.splits.held_out_factors
+    return [row for row in dataset.experiments if row.factor not in factors and row.cell_type not in cells]
+
+
+def _signal_to_learn_from(config: Config, dataset: DataSet) -> None:
+    trained = _not_held_out(config, dataset)
     if config.training.losses.track and all(row.signal is None for row in trained):
         raise InputError(
             "has a weight, and no experiment to train on has a signal",
@@ -636,13 +646,8 @@ def factors_to_render(config: Config, dataset: DataSet) -> list[str]:
 
 
 def trained_cell_types(config: Config, dataset: DataSet) -> set[str]:
-    """The cell types of the experiments that are not held out."""
-    return {
-        row.cell_type
-        for row in dataset.experiments
-        if row.factor not in config.splits.held_out_factors
-        and row.cell_type not in config.splits.held_out_cell_types
-    }
+    """The cell types of the experiments that the configuration does not hold out in every fold."""
+    return {row.cell_type for row in _not_held_out(config, dataset)}
 
 
 def check_files(dataset: DataSet, config: Config) -> None:
@@ -718,7 +723,7 @@ def _placed_sources(config: Config, dataset: DataSet) -> Iterator[tuple[Source, 
     for key in ("proteins", "motifs"):
         for number, source in enumerate(getattr(config.factors, key), 1):
             yield source, {"key": f"factors.{key}[{number}]"}
-    if config.factors.region != "whole" and config.factors.domains is not None:
+    if config.factors.domains is not None:
         yield config.factors.domains, {"key": "factors.domains"}
     if config.factors.structure is not None:
         for factor in dataset.factors:

@@ -38,7 +38,7 @@ def data_set(tmp_path):
             "name": "small",
             "tables": {name: f"{name}.tsv" for name in TABLES},
             "reference": {"fasta": "genome.fa"},
-            "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
+            "splits": {"validation": ["chr2"], "test": ["chr3"]},
             "contexts": contexts,
             "device": device,
         }

@@ -7,12 +7,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from tfbind.core.metrics import (
+    Ranking,
     auroc,
     average_precision,
+    average_precision_of_resamples,
     expected_calibration_error,
     operating_points,
+    percentile_interval,
     recall_at_fdr,
     reliability_curve,
+    resampled_blocks,
     threshold_at_fdr,
 )
 
@@ -208,3 +212,66 @@ def test_calibration_error_tells_calibrated_from_overconfident_at_low_prevalence
     assert expected_calibration_error(labels, truth) < 0.001
     assert expected_calibration_error(labels, np.minimum(3 * truth, 1)) > 0.01
     assert expected_calibration_error(labels, np.full(truth.size, labels.mean())) == pytest.approx(0, abs=1e-9)
+
+
+# --- subsets and resamples of a ranking that is sorted once ---
+
+
+@given(rankings(), st.randoms(use_true_random=False))
+def test_a_ranking_scores_chosen_bins_as_if_they_were_alone(ranking, random):
+    labels, scores = ranking
+    chosen = np.array([random.random() < 0.6 for _ in labels])
+    points, alone = Ranking(labels, scores).points(chosen), operating_points(labels[chosen], scores[chosen])
+    for name in ("thresholds", "true_calls", "false_calls"):
+        np.testing.assert_array_equal(getattr(points, name), getattr(alone, name))
+
+
+@given(rankings(), st.integers(1, 5), st.integers(0, 99))
+@settings(deadline=None)
+def test_a_resample_scores_as_its_bins_written_out(ranking, count, seed):
+    labels, scores = ranking
+    blocks = np.arange(labels.size) * count // labels.size
+    drawn = resampled_blocks(count, 4, seed)
+    assert drawn.shape == (count, 4) and (drawn.sum(0) == count).all()
+    found = average_precision_of_resamples(Ranking(labels, scores), blocks, drawn)
+    for replicate, times in zip(found, drawn.T, strict=True):
+        bins = np.repeat(np.arange(labels.size), times[blocks])
+        expected = average_precision(labels[bins], scores[bins])
+        assert replicate == pytest.approx(expected, nan_ok=True)
+
+
+def test_every_block_drawn_once_is_the_whole():
+    labels = np.array([True, False, True, False, False])
+    scores = np.array([3.0, 2.0, 2.0, 2.0, 1.0])
+    once = np.ones((2, 1), np.int64)
+    found = average_precision_of_resamples(Ranking(labels, scores), np.array([0, 0, 1, 1, 1]), once)
+    assert found.tolist() == [average_precision(labels, scores)]
+
+
+def test_a_resample_of_blocks_without_bound_bins_cannot_be_judged():
+    ranking = Ranking(np.array([True, False, False]), np.array([3.0, 2.0, 1.0]))
+    drawn = np.array([[0, 2], [2, 0]])
+    found = average_precision_of_resamples(ranking, np.array([0, 0, 1]), drawn)
+    assert np.isnan(found[0]) and found[1] == 1.0
+    assert percentile_interval(found) == (1.0, 1.0)
+    assert np.isnan(percentile_interval([np.nan])).all()
+
+
+def test_resamples_come_from_the_seed():
+    assert (resampled_blocks(9, 5, 1) == resampled_blocks(9, 5, 1)).all()
+    assert (resampled_blocks(9, 5, 1) != resampled_blocks(9, 5, 2)).any()
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    random = np.random.default_rng(5)
+    inside = 0
+    for seed in range(60):
+        labels = random.random(2000) < 0.1
+        scores = random.normal(size=2000) + 1.5 * labels
+        ranking, blocks = Ranking(labels, scores), np.arange(2000) // 40
+        low, high = percentile_interval(
+            average_precision_of_resamples(ranking, blocks, resampled_blocks(50, 200, seed))
+        )
+        inside += low <= 0.4787 <= high
+    # Of 60 draws, 95 % are 57; the bound is three standard deviations below.
+    assert inside >= 51

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tfbind.evaluation.baselines import motif_accessibility, other_factors, scan_chromosome
+from tfbind.evaluation.baselines import bound_share, motif_accessibility, scan_bins
 from tfbind.factors.motifs import Motif
 from tfbind.model.batching import motif_scores
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND, GenomeData
@@ -48,12 +48,12 @@ def test_motif_scan_finds_the_best_site_of_each_bin():
     codes[100:120] = 4
     data = GenomeData(BIN, {"chr1": codes}, {}, np.zeros(0, dtype=bool))
     motifs = [random_motif(f"M{width}", width, rng) for width in (5, 8, 11)]
-    found = scan_chromosome(data, "chr1", motifs)
-    assert found.shape == (10, 3, 2)
+    found = scan_bins(data, "chr1", range(10), motifs)
+    assert found.shape == (3, 2, 10)
     for column, motif in enumerate(motifs):
         z, best = naive_scan(codes, motif, 10)
-        np.testing.assert_allclose(found[:, column, 0], z, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(found[:, column, 1], best, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found[column, 0], z, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found[column, 1], best, rtol=1e-4, atol=1e-4)
 
 
 def test_motif_scan_does_not_depend_on_stretches_or_other_motifs(monkeypatch):
@@ -61,11 +61,11 @@ def test_motif_scan_does_not_depend_on_stretches_or_other_motifs(monkeypatch):
     codes = rng.integers(0, 4, 50 * BIN).astype(np.uint8)
     data = GenomeData(BIN, {"chr1": codes}, {}, np.zeros(0, dtype=bool))
     motifs = [random_motif(f"M{width}", width, rng) for width in (6, 9, 21)]
-    whole = scan_chromosome(data, "chr1", motifs)
+    whole = scan_bins(data, "chr1", range(50), motifs)
     monkeypatch.setattr("tfbind.evaluation.baselines.STRETCH", 7)
-    np.testing.assert_allclose(scan_chromosome(data, "chr1", motifs), whole, rtol=1e-5, atol=1e-5)
-    alone = [scan_chromosome(data, "chr1", [motif]) for motif in motifs]
-    np.testing.assert_allclose(np.concatenate(alone, axis=1), whole, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(scan_bins(data, "chr1", range(50), motifs), whole, rtol=1e-5, atol=1e-5)
+    alone = [scan_bins(data, "chr1", range(50), [motif]) for motif in motifs]
+    np.testing.assert_allclose(np.concatenate(alone), whole, rtol=1e-4, atol=1e-4)
 
 
 def test_motif_times_accessibility():
@@ -74,19 +74,12 @@ def test_motif_times_accessibility():
     np.testing.assert_allclose(motif_accessibility(z, accessibility), expected)
 
 
-def experiments(*pairs):
-    return [{"name": f"{factor}.{cell}", "factor": factor, "cell_type": cell} for factor, cell in pairs]
-
-
-def test_other_factors_is_the_share_of_others_bound_here():
-    """A was measured twice in K562; neither experiment of A counts for the other, nor does another cell type."""
-    table = experiments(("A", "K562"), ("A", "K562"), ("B", "K562"), ("C", "K562"), ("B", "HeLa"))
+def test_bound_share_is_that_of_what_is_known():
     labels = np.random.default_rng(3).choice([UNBOUND, BOUND, LEFT_OUT], (40, 5)).astype(np.uint8)
     labels[0, 2:4] = LEFT_OUT
-    for own, others in ((0, [2, 3]), (1, [2, 3]), (2, [0, 1, 3])):
+    for others in ([2, 3], [0, 1, 3], [4]):
         expected = []
         for row in labels[:, others]:
             known = [label for label in row if label != LEFT_OUT]
             expected.append(sum(label == BOUND for label in known) / len(known) if known else 0)
-        np.testing.assert_allclose(other_factors(labels, own, table), expected)
-    assert other_factors(labels, 4, table) is None
+        np.testing.assert_allclose(bound_share(labels, others), expected, rtol=1e-6)

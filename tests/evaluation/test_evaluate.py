@@ -1,7 +1,8 @@
-"""Evaluation: every predictor on the same bins of chromosomes that the model never saw."""
+"""Evaluation: every predictor on the same bins of regions that the model never saw."""
 
 from __future__ import annotations
 
+import csv
 import math
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -12,22 +13,27 @@ import pyBigWig
 import pytest
 import torch
 
+from tfbind.config import WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.metrics import auroc, average_precision
-from tfbind.evaluation.baselines import motif_accessibility, scan_chromosome
-from tfbind.evaluation.evaluate import evaluate
+from tfbind.evaluation.baselines import baselines, motif_accessibility, scan_bins, smoothed
+from tfbind.evaluation.evaluate import Scores, evaluate, model_predictors
+from tfbind.evaluation.report import test_of as scene_of
+from tfbind.evaluation.scene import Scene
 from tfbind.evaluation.tables import read_metrics
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region
 from tfbind.model.batching import factor_batch, shuffle_proteins
 from tfbind.model.checkpoint import Checkpoint, load_checkpoint
-from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, open_genome_data
+from tfbind.model.data import BOUND, LEFT_OUT
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
+from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
 
 TEST = "chr3"
-CELL_TYPES = ["CT1", "CT2", "CT3"]
+CELL_TYPES = ["CT1", "CT2"]
 WITHOUT_MOTIF = {"tfbind", "protein shuffled", "accessibility", "other factors"}
 ALL = WITHOUT_MOTIF | {"motif max", "motif x accessibility"}
 
@@ -35,33 +41,39 @@ ALL = WITHOUT_MOTIF | {"motif max", "motif x accessibility"}
 @dataclass(frozen=True)
 class Opened:
     checkpoint: Checkpoint
-    reference: Reference
     embedding: GenomeEmbedding
-    data: GenomeData
-    factor_set: FactorSet
-    targets: Targets
+    scene: Scene
 
-    def evaluate(self, chromosomes=(TEST,), experiments=None, seed=0) -> list[dict[str, Any]]:
-        return evaluate(
-            self.checkpoint,
-            self.embedding,
-            self.data,
-            self.factor_set,
-            self.targets.experiments if experiments is None else experiments,
-            CELL_TYPES,
-            chromosomes,
-            seed=seed,
-        )
+    def evaluate(self, seed=0, **changes) -> Scores:
+        predictors = model_predictors(self.scene, self.checkpoint, self.embedding, seed=seed, rule="mean")
+        return evaluate(self.scene, [*predictors, *baselines(self.scene)], seed="0", **changes)
+
+    def rows(self, **changes) -> list[dict[str, Any]]:
+        return self.evaluate(**changes).rows
+
+    def with_scene(self, **changes) -> Opened:
+        return replace(self, scene=replace(self.scene, **changes))
+
+    def with_split(self, **changes) -> Opened:
+        return self.with_scene(split=replace(self.scene.split, **changes))
+
+    def testing(self, *names) -> Opened:
+        return self.with_split(tested=names)
+
+    def whole(self, chrom) -> Region:
+        return Region(chrom, 0, self.scene.reference.sizes[chrom])
 
     def with_manifest(self, **changes) -> Opened:
         about = self.checkpoint.about
         about = {**about, "manifest": {**about["manifest"], **changes}}
         return replace(self, checkpoint=replace(self.checkpoint, about=about))
 
+    def column(self, experiment: str) -> int:
+        return [each["name"] for each in self.scene.experiments].index(experiment)
+
     def labels(self, experiment: str) -> tuple[np.ndarray, np.ndarray]:
         """Bound, and to be kept, of the test chromosome."""
-        names = [each["name"] for each in self.targets.experiments]
-        column = np.asarray(self.targets.labels[TEST][:, names.index(experiment)])
+        column = np.asarray(self.scene.targets.labels[TEST][:, self.column(experiment)])
         return column == BOUND, column != LEFT_OUT
 
 
@@ -70,27 +82,36 @@ def opened(tiny_run) -> Opened:
     torch.set_num_threads(1)
     results = tiny_run.results
     checkpoint, reference = load_checkpoint(results / "model"), Reference.open(results / "reference")
-    targets = Targets.open(results / "targets")
-    tracks = [results / f"accessibility/{name}.bw" for name in CELL_TYPES[:2]]
-    return Opened(
+    scene = scene_of(
         checkpoint,
+        Split.read(results / "split.json"),
+        Targets.open(results / "targets"),
         reference,
-        GenomeEmbedding.open(results / "genome_embedding/tokens", checkpoint, reference),
-        open_genome_data(reference, [*tracks, None], bin=64, labels=targets.labels),
         FactorSet.open(results / "factors"),
-        targets,
+        {name: results / f"accessibility/{name}.bw" for name in CELL_TYPES},
+        None,
+    )
+    return Opened(
+        checkpoint, GenomeEmbedding.open(results / "genome_embedding/tokens", checkpoint, reference), scene
     )
 
 
 @pytest.fixture(scope="session")
-def metrics(tiny_run) -> dict[tuple[str, str], dict[str, Any]]:
-    """What `tfbind evaluate` wrote, by experiment and predictor."""
-    rows = read_metrics(tiny_run.results / "evaluation/metrics.tsv")
-    return {(row["experiment"], row["predictor"]): row for row in rows}
+def written(tiny_run) -> list[dict[str, Any]]:
+    """What `tfbind evaluate` wrote."""
+    return read_metrics(tiny_run.results / "evaluation/metrics.tsv")
+
+
+@pytest.fixture(scope="session")
+def metrics(written) -> dict[tuple[str, str], dict[str, Any]]:
+    """What it wrote of the model's own bins, by experiment and predictor."""
+    return {(row["experiment"], row["predictor"]): row for row in written if row["bins"] == "model"}
 
 
 def predictors(rows, experiment):
-    return {row["predictor"] for row in rows if row["experiment"] == experiment}
+    # How alike simulated proteins are, other tests tell.
+    found = {row["predictor"] for row in rows if row["experiment"] == experiment}
+    return found - {"factor mean", "nearest factor"}
 
 
 def scored(metrics, experiment, predictor, labels, scores, rel=1e-4):
@@ -101,11 +122,12 @@ def scored(metrics, experiment, predictor, labels, scores, rel=1e-4):
     assert row["auroc"] == pytest.approx(auroc(bound[keep], scores[keep]), rel=rel)
 
 
-def test_every_predictor_is_scored_on_the_same_bins(metrics):
-    for experiment in {row["experiment"] for row in metrics.values()}:
-        rows = [row for row in metrics.values() if row["experiment"] == experiment]
-        assert len({(row["n_bins"], row["n_bound"], row["prevalence"]) for row in rows}) == 1
-        assert rows[0]["n_bound"] > 0
+def test_every_predictor_is_scored_on_the_same_bins(written):
+    for experiment in {row["experiment"] for row in written}:
+        for bins in ("model", "dream"):
+            rows = [row for row in written if (row["experiment"], row["bins"]) == (experiment, bins)]
+            assert len({(row["n_bins"], row["n_bound"], row["prevalence"]) for row in rows}) == 1
+            assert rows[0]["n_bound"] > 0
 
 
 def test_left_out_bins_are_not_scored(opened, metrics):
@@ -138,24 +160,26 @@ def test_kind_says_what_the_model_never_saw(metrics):
     }
 
 
-def test_kind_goes_by_the_models_manifest_and_not_by_the_configuration(opened):
-    changed = opened.with_manifest(factors=["SIMA"], cell_types=["CT2"])
-    kinds = {row["experiment"]: row["kind"] for row in changed.evaluate()}
-    assert kinds["SIMA.CT2"] == "seen" and kinds["SIM01.CT1"] == "unseen factor and cell type"
+def test_only_experiments_of_the_split_are_scored_and_called_what_it_calls_them(opened):
+    kinds = {"SIMA.CT2": "unseen factor", "SIM01.CT1": "seen"}
+    rows = opened.with_split(tested=("SIMA.CT2", "SIM01.CT1"), kinds=kinds).rows()
+    assert {row["experiment"]: row["kind"] for row in rows} == kinds
 
 
 def test_model_row_scores_what_is_rendered(opened, metrics):
     for shuffled, predictor in ((False, "tfbind"), (True, "protein shuffled")):
-        batch = factor_batch(opened.factor_set, ["SIM01", "SIM02", "SIM03", "SIMA"])
+        batch = factor_batch(opened.scene.factor_set, ["SIM01", "SIM02", "SIM03", "SIMA"])
         if shuffled:
             batch = shuffle_proteins(batch, 2)
-        ((_, probabilities),) = predict_tracks(opened.checkpoint, opened.embedding, opened.data, batch, 0, [TEST])
+        ((_, probabilities),) = predict_tracks(
+            opened.checkpoint, opened.embedding, opened.scene.data, batch, 0, [opened.whole(TEST)]
+        )
         for column, experiment in ((1, "SIM02.CT1"), (3, "SIMA.CT1")):
             scored(metrics, experiment, predictor, opened.labels(experiment), probabilities[:, column])
 
 
 def test_accessibility_row_is_the_mean_of_the_bigwig(opened, metrics, tiny_run):
-    size = opened.reference.sizes[TEST]
+    size = opened.scene.reference.sizes[TEST]
     for cell_type in ("CT1", "CT2"):
         with pyBigWig.open(str(tiny_run.results / f"accessibility/{cell_type}.bw")) as handle:
             bases = np.nan_to_num(handle.values(TEST, 0, size, numpy=True))
@@ -166,11 +190,12 @@ def test_accessibility_row_is_the_mean_of_the_bigwig(opened, metrics, tiny_run):
 
 
 def test_motif_rows_are_the_best_site_and_its_product_with_accessibility(opened, metrics):
-    sites = scan_chromosome(opened.data, TEST, [opened.factor_set.motif("SIM02")])[:, 0]
-    accessibility = opened.data.accessibility[TEST][:, 0]
+    data, motif = opened.scene.data, opened.scene.factor_set.motif("SIM02")
+    z, best = scan_bins(data, TEST, range(data.bins(TEST)), [motif])[0]
+    accessibility = data.accessibility[TEST][:, 0]
     labels = opened.labels("SIM02.CT1")
-    scored(metrics, "SIM02.CT1", "motif max", labels, sites[:, 1])
-    scored(metrics, "SIM02.CT1", "motif x accessibility", labels, motif_accessibility(sites[:, 0], accessibility))
+    scored(metrics, "SIM02.CT1", "motif max", labels, best)
+    scored(metrics, "SIM02.CT1", "motif x accessibility", labels, motif_accessibility(z, accessibility))
 
 
 def test_other_factors_row_is_the_mean_of_the_others_in_that_cell_type(opened, metrics):
@@ -184,39 +209,148 @@ def test_other_factors_row_is_the_mean_of_the_others_in_that_cell_type(opened, m
     scored(metrics, "SIM03.CT2", "other factors", opened.labels("SIM03.CT2"), mean)
 
 
+def test_the_factors_mean_is_that_of_its_training_cell_types(opened, metrics):
+    """SIM01 was trained on in CT1 alone: that is its mean elsewhere, and in CT1 there is none."""
+    loci = opened.scene.loci["model"]
+    peaks = np.asarray(opened.scene.targets.peaks[TEST])
+    own = peaks[peaks[:, 0] == opened.column("SIM01.CT1"), 1:]
+    scored(metrics, "SIM01.CT2", "factor mean", opened.labels("SIM01.CT2"), smoothed(loci, {TEST: own}))
+    assert ("SIM01.CT1", "factor mean") not in metrics
+    # SIMA was held out: nobody may know its measurements.
+    assert ("SIMA.CT2", "factor mean") not in metrics
+
+
+def test_the_nearest_factor_is_looked_at_in_the_same_cell_type_or_wherever_it_was_measured(opened):
+    loci, peaks = opened.scene.loci["model"], np.asarray(opened.scene.targets.peaks[TEST])
+    for nearest, experiment, source in (
+        ("SIM01", "SIMA.CT2", "SIM01.CT2"),
+        ("SIM02", "SIMA.CT2", "SIM02.CT1"),
+        ("SIM01", "SIM01.CT1", None),
+        (None, "SIMA.CT1", None),
+    ):
+        factor = experiment.split(".")[0]
+        changed = opened.with_split(identity={factor: {"nearest": nearest, "identity": 0.5}})
+        (predictor,) = [each for each in baselines(changed.scene) if each.name == "nearest factor"]
+        found = predictor.scores(opened.column(experiment))
+        if source is None:
+            assert found is None
+        else:
+            own = peaks[peaks[:, 0] == opened.column(source), 1:]
+            np.testing.assert_array_equal(found["model"], smoothed(loci, {TEST: own}))
+
+
 def test_cell_type_without_a_track_has_no_accessibility_rows(opened):
-    data = replace(opened.data, has_track=np.array([False, True, False]))
-    rows = replace(opened, data=data).evaluate()
+    data = replace(opened.scene.data, has_track=np.array([False, True]))
+    rows = opened.with_scene(data=data).testing("SIM01.CT1", "SIM01.CT2").rows()
     assert predictors(rows, "SIM01.CT1") == ALL - {"accessibility", "motif x accessibility"}
     assert predictors(rows, "SIM01.CT2") == ALL
 
 
 def test_alone_in_its_cell_type_a_factor_has_no_others(opened):
-    names = [each["name"] for each in opened.targets.experiments]
-    column = names.index("SIM01.CT1")
-    labels = {chrom: values[:, [column]] for chrom, values in opened.targets.labels.items()}
-    alone = replace(opened, data=replace(opened.data, labels=labels))
-    rows = alone.evaluate(experiments=[opened.targets.experiments[column]])
-    assert predictors(rows, "SIM01.CT1") == ALL - {"other factors"}
+    others = [{**each, "cell_type": "CT2"} for each in opened.scene.experiments]
+    others[opened.column("SIM01.CT1")]["cell_type"] = "CT1"
+    about = {**opened.scene.targets.about, "experiments": others}
+    alone = opened.with_scene(targets=replace(opened.scene.targets, about=about)).testing("SIM01.CT1")
+    assert predictors(alone.rows(), "SIM01.CT1") == ALL - {"other factors"}
+
+
+def test_a_region_is_scored_as_its_bins_alone(opened):
+    """With an embedding of the region and with the genome's, the same."""
+    region = Region(TEST, 64 * 20, 64 * 200)
+    part = opened.with_split(test=(region,)).testing("SIM01.CT1")
+    expected = {(row["predictor"], row["bins"]): row for row in part.rows()}
+    bound, keep = (values[20:200] for values in opened.labels("SIM01.CT1"))
+    own = expected["accessibility", "model"]
+    assert (own["n_bins"], own["n_bound"]) == (keep.sum(), bound.sum())
+    scores = opened.scene.data.accessibility[TEST][20:200, 0]
+    assert own["auprc"] == pytest.approx(average_precision(bound[keep], scores[keep]))
+
+    embedding = GenomeEmbedding.of_regions(
+        opened.checkpoint,
+        opened.scene.reference,
+        WindowSettings(bin=64, length=2048, core=1024),
+        [region],
+        precision="fp32",
+    )
+    for row in replace(part, embedding=embedding).rows():
+        assert row["auprc"] == expected[row["predictor"], row["bins"]]["auprc"]
+
+
+def test_regions_are_scored_together(opened):
+    halves = Region(TEST, 0, 64 * 100), Region(TEST, 64 * 100, opened.scene.reference.sizes[TEST])
+    both = opened.with_split(test=halves).testing("SIM01.CT1")
+    whole = opened.testing("SIM01.CT1")
+    for one, other in zip(both.rows(), whole.rows(), strict=True):
+        if one["bins"] == "model":
+            assert one["n_bins"] == other["n_bins"]
+            # Peaks are smoothed, and bins carried, region by region.
+            if one["predictor"] in ALL:
+                assert one["auprc"] == other["auprc"]
+        else:
+            # Three bins of the challenge lie across the edge.
+            assert other["n_bins"] - 3 <= one["n_bins"] <= other["n_bins"]
+
+
+def test_intervals_come_from_blocks_and_the_rows_keep_their_replicates(tiny_run, written):
+    kept = np.load(tiny_run.results / "evaluation/bootstrap.npy")
+    assert kept.shape == (len(written), 200)
+    # A chromosome of 20 kb is one block: each resample is the whole.
+    for row, replicates in zip(written, kept, strict=True):
+        assert replicates == pytest.approx(row["auprc"], rel=1e-5)
+        assert row["auprc_low"] == row["auprc_high"] == pytest.approx(row["auprc"], rel=1e-5)
+
+
+def test_parts_and_reliability_are_written(tiny_run, written):
+    def read(name):
+        with (tiny_run.results / "evaluation" / name).open() as handle:
+            return list(csv.DictReader(handle, delimiter="\t"))
+
+    whole = {tuple(row[key] for key in ("experiment", "predictor", "bins")): row for row in written}
+    found = read("breakdown.tsv")
+    assert {row["part"] for row in found} == {"CpG-rich", "CpG-poor", "cell-type-specific", "shared"}
+    for name in ("CpG", "sites"):
+        own = [row for row in found if (row["experiment"], row["breakdown"]) == ("SIM01.CT2", name)]
+        counts = [int(row["n_bound"]) for row in own if (row["predictor"], row["bins"]) == ("tfbind", "dream")]
+        total = whole["SIM01.CT2", "tfbind", "dream"]["n_bound"]
+        # A site that is ambiguous elsewhere is neither shared nor specific.
+        assert sum(counts) == total if name == "CpG" else sum(counts) <= total
+    curves = read("reliability.tsv")
+    assert {row["predictor"] for row in curves} == {"tfbind", "protein shuffled"}
+    own = [row for row in curves if (row["experiment"], row["bins"]) == ("SIM01.CT1", "model")]
+    own = [row for row in own if row["predictor"] == "tfbind"]
+    row = whole["SIM01.CT1", "tfbind", "model"]
+    assert sum(int(each["count"]) for each in own) == row["n_bins"]
+    gaps = [int(each["count"]) * abs(float(each["observed"]) - float(each["predicted"])) for each in own]
+    assert sum(gaps) / row["n_bins"] == pytest.approx(row["ece"], rel=1e-3)
+
+
+def test_what_predictors_see_is_told(written):
+    told = {row["predictor"]: row["sees"] for row in written}
+    assert "measurements" in told["other factors"] and "measurements" not in told["tfbind"]
+    assert all(told.values())
 
 
 def test_shuffled_protein_scores_otherwise_only_if_proteins_matter(opened):
     def auprcs(rows, predictor):
-        return {row["experiment"]: row["auprc"] for row in rows if row["predictor"] == predictor}
+        return {
+            row["experiment"]: row["auprc"]
+            for row in rows
+            if (row["predictor"], row["bins"]) == (predictor, "model")
+        }
 
-    rows = opened.evaluate()
+    rows = opened.rows()
     assert auprcs(rows, "tfbind") != auprcs(rows, "protein shuffled")
 
     model = deepcopy(opened.checkpoint.model)
     with torch.no_grad():
         model.head.encoder.embed.weight.zero_()
     blind = replace(opened, checkpoint=replace(opened.checkpoint, model=model))
-    rows = blind.evaluate()
+    rows = blind.rows()
     assert auprcs(rows, "tfbind") == pytest.approx(auprcs(rows, "protein shuffled"), rel=1e-6)
 
 
 def test_shuffling_keeps_residues_and_depends_on_the_seed(opened):
-    batch = factor_batch(opened.factor_set, ["SIM01", "SIMA"])
+    batch = factor_batch(opened.scene.factor_set, ["SIM01", "SIMA"])
     once, again, other = (shuffle_proteins(batch, seed).embeddings for seed in (1, 1, 2))
     assert torch.equal(once, again) and not torch.equal(once, other) and not torch.equal(once, batch.embeddings)
     for row in range(2):
@@ -226,17 +360,12 @@ def test_shuffling_keeps_residues_and_depends_on_the_seed(opened):
 
 @pytest.mark.parametrize("chromosome", ["chr1", "chr2"])
 def test_chromosomes_of_training_and_validation_are_refused(opened, chromosome):
-    with pytest.raises(
-        InputError, match=rf"'splits.test_chromosomes': the model was trained .* on {chromosome}:"
-    ):
-        opened.evaluate([TEST, chromosome])
+    with pytest.raises(InputError, match=rf"'splits.test': the model was trained .* on {chromosome}:1-"):
+        opened.with_split(test=(opened.whole(TEST), opened.whole(chromosome))).rows()
 
 
 def test_model_of_another_genome_is_refused(opened):
-    with pytest.raises(InputError, match=r"'splits.test_chromosomes': the model was trained on another genome"):
-        opened.with_manifest(genome="0" * 64).evaluate()
-
-
-def test_unknown_chromosome_is_refused(opened):
-    with pytest.raises(InputError, match=r"no such chromosome in the genome: chr9; it has chr1, chr2, chr3\n"):
-        opened.evaluate([TEST, "chr9"])
+    with pytest.raises(InputError, match=r"not of one genome"):
+        opened.with_split(genome="0" * 64).rows()
+    with pytest.raises(InputError, match=r"'splits.test': the split, the model and .* not of one genome"):
+        opened.with_manifest(genome="0" * 64).rows()

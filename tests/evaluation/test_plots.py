@@ -27,6 +27,7 @@ def make_rows(
             "cell_type": "K562",
             "kind": kinds[number % len(kinds)],
             "predictor": predictor,
+            "bins": "dream",
             "n_bins": 1000,
             "n_bound": 10,
             "prevalence": 0.01,

@@ -28,6 +28,11 @@ def make_row(experiment: str, predictor: str, auprc: float, **changes) -> dict:
         "cell_type": "K562",
         "kind": "seen",
         "predictor": predictor,
+        "bins": "dream",
+        "fold": "all",
+        "seed": "0",
+        "sees": "DNA",
+        "n_train_peaks": 100,
         "n_bins": 1000,
         "n_bound": 10 if judgeable else 0,
         "prevalence": 0.01 if judgeable else 0.0,
@@ -36,6 +41,9 @@ def make_row(experiment: str, predictor: str, auprc: float, **changes) -> dict:
         "recall_at_10_fdr": 0.25 if judgeable else math.nan,
         "recall_at_50_fdr": 0.5 if judgeable else math.nan,
         "ece": 0.004 if judgeable and predictor == "tfbind" else math.nan,
+        "identity": 1.0,
+        "auprc_low": auprc,
+        "auprc_high": auprc,
     }
     return {**row, **changes}
 
@@ -115,9 +123,24 @@ def test_metrics_are_the_same_bytes_in_any_order(tmp_path, rows):
     assert (tmp_path / "a.tsv").read_bytes() == (tmp_path / "b.tsv").read_bytes()
     lines = (tmp_path / "a.tsv").read_text().splitlines()
     assert lines[0].split("\t") == list(COLUMNS)
-    assert (
-        "GATA1.K562\tGATA1\tK562\tunseen factor\ttfbind\t1000\t10\t0.01\t0.123457\t0.9\t0.25\t0.5\t0.004" in lines
+    values = (
+        *(
+            "GATA1.K562",
+            "GATA1",
+            "K562",
+            "unseen factor",
+            "tfbind",
+            "dream",
+            "all",
+            "0",
+            "DNA",
+            "100",
+            "1000",
+            "10",
+        ),
+        *("0.01", "0.123457", "0.9", "0.25", "0.5", "0.004", "1", "0.123457", "0.123457"),
     )
+    assert "\t".join(values) in lines
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tsv", "b.tsv"]
 
 
@@ -173,7 +196,7 @@ def test_read_metrics_names_what_is_wrong_with_the_file(tmp_path, rows):
     with pytest.raises(InputError, match="row 1, column 'auroc': this column is missing"):
         read_metrics(path)
     path.write_text(text[: text.rindex("\t", 0, len(text) - 4)])
-    with pytest.raises(InputError, match="row 11: 9 fields where the header has 13"):
+    with pytest.raises(InputError, match="row 11: 18 fields where the header has 21"):
         read_metrics(path)
     path.write_text(text.replace("\t0.123457\t", "\tmuch\t"))
     with pytest.raises(InputError, match="row 6, column 'auprc': 'much' is no number"):
@@ -218,7 +241,7 @@ def test_a_ratio_needs_the_model():
 def test_summary_is_written_as_a_table(tmp_path, rows):
     write_summary(tmp_path / "summary.tsv", rows)
     lines = [line.split("\t") for line in (tmp_path / "summary.tsv").read_text().splitlines()]
-    assert len(lines) == 6 and {len(line) for line in lines} == {11}
+    assert len(lines) == 6 and {len(line) for line in lines} == {12}
     motif = dict(zip(lines[0], lines[3], strict=True))
     assert (motif["predictor"], motif["n_experiments"], motif["ratio"]) == ("motif max", "2", "2.66667")
     assert motif["mean_ece"] == ""
@@ -233,7 +256,7 @@ def printed(rows: list[dict], width: int) -> list[str]:
 @pytest.mark.parametrize("width", [80, 140])
 def test_the_printed_summary_has_a_line_a_predictor(rows, width):
     lines = printed(rows, width)
-    assert lines[0] == "seen: 3 experiments, mean prevalence 0.01"
+    assert lines[0] == "seen: 3 experiments, mean prevalence 0.01 of 200-bp bins"
     starts = [line.split("  ")[0] for line in lines]
     assert [name for name in starts if name in {"tfbind", "accessibility", "motif max"}] == [
         "tfbind",

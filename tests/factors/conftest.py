@@ -15,6 +15,15 @@ def yeast() -> Path:
     return YEAST
 
 
+@pytest.fixture(scope="session")
+def human() -> Path:
+    """Real human proteins and their domains, where they are at hand."""
+    folder = YEAST.with_name("human_hg19")
+    if not folder.is_dir():
+        pytest.skip(f"the real human data are not at {folder}")
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_torch_thread():
     import torch

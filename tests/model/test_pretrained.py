@@ -316,7 +316,7 @@ def configuration(trunk):
             "name": "mini",
             "tables": {name: f"{name}.tsv" for name in ("factors", "cell_types", "experiments")},
             "reference": {"fasta": "genome.fa"},
-            "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
+            "splits": {"validation": ["chr2"], "test": ["chr3"]},
             "model": {"trunk": trunk} if trunk else {},
         }
     )

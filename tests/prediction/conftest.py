@@ -142,13 +142,14 @@ def rendered(opened: Opened, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 def tracks(opened: Opened, cell_type: str = "CT1") -> Any:
+    from tfbind.genome.regions import Region
     from tfbind.model.batching import factor_batch
     from tfbind.prediction.render import predict_tracks
 
     batch = factor_batch(opened.factor_set, opened.factor_set.names)
-    return predict_tracks(
-        opened.checkpoint, opened.embedding, opened.data(cell_type), batch, 0, list(opened.reference.sizes)
-    )
+    whole = [Region(chrom, 0, size) for chrom, size in opened.reference.sizes.items()]
+    found = predict_tracks(opened.checkpoint, opened.embedding, opened.data(cell_type), batch, 0, whole)
+    return ((region.chrom, values) for region, values in found)
 
 
 @pytest.fixture(scope="session")

@@ -61,8 +61,8 @@ def make_world(tmp_path: Path) -> MakeWorld:
                 "reference": {"fasta": fasta or f"{out}/genome.fa.gz"},
                 "factors": {"proteins": [f"{out}/proteins.fa"], "motifs": [f"{out}/motifs.meme"]},
                 "splits": {
-                    "validation_chromosomes": ["chr2"],
-                    "test_chromosomes": ["chr3"],
+                    "validation": ["chr2"],
+                    "test": ["chr3"],
                     "held_out_factors": held_out,
                     "held_out_cell_types": ["CT3"],
                 },

@@ -19,7 +19,7 @@ from tfbind.model.factors import FactorBatch
 from tfbind.model.motif_scan import pad_motifs
 from tfbind.model.shape import OUTPUTS, ModelShape
 from tfbind.training.loop import Trainer
-from tfbind.training.splits import Split
+from tfbind.training.splits import Region, Split
 from tfbind.training.stopping import StopSignals
 
 BIN, RESIDUE_DIM, TEXT_DIM = 16, 5, 3
@@ -80,8 +80,17 @@ def measured_data() -> GenomeData:
 
 
 PAIRS = torch.tensor([(0, 0), (1, 0), (0, 1)])
-SPLIT = Split(["train"], ["stop"], ["test"], [0, 1, 2])
 NAMES = ["ONE.A", "TWO.A", "ONE.B"]
+
+
+SPLIT = Split(
+    genome="",
+    bin=BIN,
+    train=(Region("train", 0, 900 * BIN - 5),),
+    validation=(Region("stop", 0, 400 * BIN - 5),),
+    test=(Region("test", 0, 100 * BIN - 5),),
+    experiments=tuple(NAMES),
+)
 
 
 def factors_of_toy() -> FactorBatch:
@@ -97,6 +106,12 @@ def factors_of_toy() -> FactorBatch:
 def toy() -> GenomeData:
     """See `toy_data`."""
     return toy_data()
+
+
+@pytest.fixture(scope="session")
+def toy_split() -> Split:
+    """A chromosome for each part, and all experiments."""
+    return SPLIT
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,6 @@ from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
 from tfbind.model.factors import FactorBatch
 from tfbind.training.history import HISTORY_COLUMNS, write_history
 from tfbind.training.loop import Trainer, draw_motif_bases, seeded
-from tfbind.training.splits import Split
 
 # A model that reads texts and learns an embedding of each cell type.
 TOLD = {"model": {"shape": {"text_dim": 3, "cell_types": 2, "learnt": 4}}}
@@ -225,6 +224,10 @@ def changed_text(data):
     return replace(data, known=replace(data.known, text=data.known.text + 1))
 
 
+def one_experiment_less(split):
+    return replace(split, experiments=split.experiments[:2])
+
+
 def changed_protein(factors):
     return replace(factors, embeddings=factors.embeddings + 1)
 
@@ -239,7 +242,7 @@ def changed_protein(factors):
         {"model": {"shape": {"text_dim": 3}}},
         {"context_dropout": ContextDropout(text=0.5)},
         {"windows": WindowSettings(bin=16, length=16 * 18, core=16 * 8)},
-        {"split": Split(["train"], ["stop"], ["test"], [0, 1])},
+        {"split": one_experiment_less},
         {"data": changed_label},
         {"data": changed_track},
         {"data": changed_text},
@@ -247,8 +250,8 @@ def changed_protein(factors):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_what_is_changed_starts_anew(make_trainer, toy, toy_factors, change):
-    originals = {"data": toy, "factors": toy_factors}
+def test_what_is_changed_starts_anew(make_trainer, toy, toy_factors, toy_split, change):
+    originals = {"data": toy, "factors": toy_factors, "split": toy_split}
     change = {key: value(originals[key]) if callable(value) else value for key, value in change.items()}
     kill_at(make_trainer(), "_step", 4)
     assert make_trainer()._restore()
@@ -271,7 +274,7 @@ def test_a_file_that_is_no_state_is_told(make_trainer, tmp_path):
 # It says what is wrong.
 
 
-def test_too_few_positives_name_the_experiments(make_trainer, toy):
+def test_too_few_positives_name_the_experiments(make_trainer, toy, toy_split):
     bound = (toy.labels["train"] == BOUND).sum(0)
     assert bound[0] != bound[1]
     poorer = int(np.argmin(bound[:2]))
@@ -279,14 +282,15 @@ def test_too_few_positives_name_the_experiments(make_trainer, toy):
         make_trainer(min_bound_bins=int(bound[:2].max()))
     assert caught.value.key == "training.min_bound_bins"
     assert ["TWO.A", "ONE.A"][poorer] not in str(caught.value)
-    make_trainer(min_bound_bins=int(bound[:2].max()), split=Split(["train"], ["stop"], ["test"], [1 - poorer]))
+    richer = replace(toy_split, experiments=(toy_split.experiments[1 - poorer],))
+    make_trainer(min_bound_bins=int(bound[:2].max()), split=richer)
 
 
 def test_nothing_to_validate_on_is_an_error(make_trainer, toy):
     labels = {**toy.labels, "stop": np.where(toy.labels["stop"] == BOUND, UNBOUND, toy.labels["stop"])}
     with pytest.raises(InputError, match="no experiment has a bound bin on the validation") as caught:
         make_trainer(data=replace(toy, labels=labels))
-    assert caught.value.key == "splits.validation_chromosomes"
+    assert caught.value.key == "splits.validation"
 
 
 def test_divergence_is_told_and_not_trained_on(make_trainer):
@@ -329,7 +333,7 @@ def test_motif_reading_comes_before_dna_and_moves_the_encoder_alone(make_trainer
     assert not trainer.optimizer.state, "the training's own optimizer remembers nothing of it"
 
 
-def test_a_step_learns_from_some_experiments_all_in_turn(make_trainer):
+def test_a_step_learns_from_some_experiments_all_in_turn(make_trainer, toy_split):
     trainer = make_trainer(experiments_per_step=2)
     drawn = [tuple(trainer._draw_experiments(step)) for step in range(60)]
     assert set(drawn) == {(0, 1), (0, 2), (1, 2)}
@@ -337,7 +341,8 @@ def test_a_step_learns_from_some_experiments_all_in_turn(make_trainer):
     assert drawn == [tuple(again._draw_experiments(step)) for step in range(60)]
     assert tuple(make_trainer(experiments_per_step=3)._draw_experiments(0)) == (0, 1, 2)
     assert tuple(make_trainer(experiments_per_step=50)._draw_experiments(9)) == (0, 1, 2)
-    held_out = make_trainer(split=Split(["train"], ["stop"], ["test"], [0, 2]), experiments_per_step=1)
+    some = replace(toy_split, experiments=toy_split.experiments[::2])
+    held_out = make_trainer(split=some, experiments_per_step=1)
     assert {int(held_out._draw_experiments(step)[0]) for step in range(40)} == {0, 2}
 
 

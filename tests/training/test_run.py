@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from tfbind.config import parse_config
+from tfbind.config import WindowSettings, parse_config
 from tfbind.contexts.accessibility import build_accessibility
 from tfbind.core.errors import InputError
 from tfbind.factors.factorset import FactorInput, FactorSet, write_factor_set
 from tfbind.factors.motifs import Motif
 from tfbind.factors.physicochemical import PhysicochemicalEmbedder
+from tfbind.factors.relatives import Relatives
 from tfbind.genome.reference import Reference, build_reference
 from tfbind.model.checkpoint import load_checkpoint
 from tfbind.training.run import train_model
+from tfbind.training.splits import make_split
 from tfbind.training.targets import Experiment, Targets, build_targets
 
 VALUES = {
@@ -26,8 +29,8 @@ VALUES = {
     "reference": {"fasta": "genome.fa"},
     "windows": {"bin": 16, "length": 256, "core": 128},
     "splits": {
-        "validation_chromosomes": ["chr2"],
-        "test_chromosomes": ["chr3"],
+        "validation": ["chr2"],
+        "test": ["chr3"],
         "held_out_factors": ["NEW"],
         "held_out_cell_types": ["fresh"],
     },
@@ -68,13 +71,32 @@ def made(tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(folder=folder, reference=reference, track=folder / "known.bw")
 
 
-def train(made: SimpleNamespace, out: Path, *, cells=("fresh", "known", "blind"), factors="factors", **changes):
-    values = {**VALUES, **changes}
+def train(
+    made: SimpleNamespace,
+    out: Path,
+    *,
+    cells=("fresh", "known", "blind"),
+    factors="factors",
+    genome=None,
+    **changes,
+):
+    config = parse_config({**VALUES, **changes})
+    targets = Targets.open(made.folder / "targets")
+    split = make_split(
+        config.splits,
+        made.reference,
+        targets.experiments,
+        Relatives({"ONE": (), "TWO": (), "NEW": ()}),
+        windows=WindowSettings(**VALUES["windows"]),
+        cell_types={cell: cell for cell in ("known", "fresh", "blind")},
+        seed=0,
+    )
     train_model(
-        parse_config(values),
+        config,
         made.reference,
         FactorSet.open(made.folder / factors),
-        Targets.open(made.folder / "targets"),
+        targets,
+        replace(split, genome=genome or split.genome),
         list(cells),
         [made.track if cell != "blind" else None for cell in cells],
         state=out / "state",
@@ -88,8 +110,9 @@ def test_a_model_tells_what_it_was_trained_on(made, tmp_path):
     train(made, tmp_path)
     checkpoint = load_checkpoint(tmp_path / "model")
     manifest = checkpoint.about["manifest"]
-    assert manifest["chromosomes"] == ["chr1"]
-    assert manifest["validation_chromosomes"] == ["chr2"]
+    assert manifest["regions"] == [["chr1", 0, 3000]]
+    assert manifest["validation_regions"] == [["chr2", 0, 3000]]
+    assert len(manifest["split"]) == 64
     assert manifest["factors"] == ["ONE", "TWO"]
     assert manifest["cell_types"] == ["blind", "known"]
     assert manifest["experiments"] == ["ONE.known", "TWO.blind", "TWO.known"]
@@ -150,6 +173,11 @@ def test_targets_of_another_genome_are_refused(made, tmp_path):
     other = SimpleNamespace(**{**vars(made), "reference": Reference.open(tmp_path / "reference")})
     with pytest.raises(InputError, match="genome is"):
         train(other, tmp_path)
+
+
+def test_a_split_of_another_genome_is_refused(made, tmp_path):
+    with pytest.raises(InputError, match="the split is of genome"):
+        train(made, tmp_path, genome="0" * 64)
 
 
 def test_a_motif_panel_without_motifs_is_an_error(made, tmp_path):

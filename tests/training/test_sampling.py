@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfbind.genome.regions import Region
 from tfbind.model.data import BOUND, LEFT_OUT, N_CODE, GenomeData, reverse_complement
 from tfbind.training.sampling import Draw, WindowSampler
 
@@ -34,8 +35,19 @@ def data() -> GenomeData:
     return genome({"one": 20, "two": 7, "held": 9}, PLACES)
 
 
+def regions(data, *chromosomes):
+    """Whole chromosomes."""
+    return [Region(chrom, 0, len(data.codes[chrom])) for chrom in chromosomes]
+
+
+def whole(chrom, data):
+    return regions(data, chrom)[0]
+
+
 def sampler(data, peak_fraction=0.5, experiments=(0, 1), seed=3, chromosomes=("one", "two")):
-    return WindowSampler(data, chromosomes, experiments, bins=BINS, peak_fraction=peak_fraction, seed=seed)
+    return WindowSampler(
+        data, regions(data, *chromosomes), experiments, bins=BINS, peak_fraction=peak_fraction, seed=seed
+    )
 
 
 def drawn(found: WindowSampler, count: int) -> list[Draw]:
@@ -63,7 +75,7 @@ def test_weighted_windows_see_every_bin_equally_often(data, peak_fraction):
 
 def exact_density(found: WindowSampler, data: GenomeData, experiments) -> dict[tuple[str, int], float]:
     """Probability of each window, enumerated: (chromosome, first bin) -> probability."""
-    chroms = found.chromosomes
+    chroms = [region.chrom for region in found.regions]
     starts = [(chrom, first) for chrom in chroms for first in range(1 - BINS, data.bins(chrom))]
     probability = dict.fromkeys(starts, (1 - found.peak_fraction) / len(starts))
     bound = [
@@ -184,7 +196,9 @@ def test_a_window_longer_than_its_chromosome_is_padded(data):
     padding = batch.labels[0, -outside:] if draw.flipped else batch.labels[0, :outside]
     assert (padding == LEFT_OUT).all()
     tiny = genome({"one": 2}, {"one": [(1, 0)]})
-    assert WindowSampler(tiny, ["one"], [0], bins=BINS, peak_fraction=0.5, seed=0).batch(0, 8).codes.shape == (
+    assert WindowSampler(tiny, regions(tiny, "one"), [0], bins=BINS, peak_fraction=0.5, seed=0).batch(
+        0, 8
+    ).codes.shape == (
         8,
         20,
     )
@@ -193,8 +207,8 @@ def test_a_window_longer_than_its_chromosome_is_padded(data):
 def test_accessibility_is_read_around_a_window_too_flipped_with_it(data):
     settings = {"bins": BINS, "peak_fraction": 0.0, "seed": 1}
     chromosomes = list(data.codes)
-    plain = WindowSampler(data, chromosomes, [0, 1], **settings)
-    wide = WindowSampler(data, chromosomes, [0, 1], **settings, context_bins=3)
+    plain = WindowSampler(data, regions(data, *chromosomes), [0, 1], **settings)
+    wide = WindowSampler(data, regions(data, *chromosomes), [0, 1], **settings, context_bins=3)
     for step in range(20):
         narrow, around = plain.batch(step, 4), wide.batch(step, 4)
         np.testing.assert_array_equal(around.accessibility[:, 3:-3], narrow.accessibility)
@@ -245,12 +259,12 @@ def other_strand(data: GenomeData) -> GenomeData:
 )
 def test_a_flipped_window_is_what_is_read_from_the_other_strand(data, chrom, first, crop, context_bins):
     settings = {"bins": BINS, "peak_fraction": 0.5, "seed": 0, "crop": crop, "context_bins": context_bins}
-    found = WindowSampler(data, ["one", "two"], [0, 1], **settings)
-    turned = WindowSampler(other_strand(data), ["one", "two"], [0, 1], **settings)
+    found = WindowSampler(data, regions(data, "one", "two"), [0, 1], **settings)
+    turned = WindowSampler(other_strand(data), regions(data, "one", "two"), [0, 1], **settings)
     there = data.bins(chrom) - first - BINS
     for flipped in (True, False):
-        one = found.read(Draw(chrom, first, flipped, 1.0))
-        other = turned.read(Draw(chrom, there, not flipped, 1.0))
+        one = found.read(Draw(whole(chrom, data), first, flipped, 1.0))
+        other = turned.read(Draw(whole(chrom, turned.data), there, not flipped, 1.0))
         assert one.labels.shape == one.signal.shape == one.score.shape == (BINS - 2 * crop, 2)
         assert one.codes.shape == (BINS * BIN,)
         assert one.accessibility.shape == (BINS + 2 * context_bins, 1)
@@ -261,8 +275,8 @@ def test_a_flipped_window_is_what_is_read_from_the_other_strand(data, chrom, fir
 @settings(max_examples=50, deadline=None)
 @given(measured_genomes(), st.integers(-5, 9), st.integers(-4, 4), st.booleans())
 def test_a_shift_moves_everything_alike(data, first, shift, flipped):
-    found = WindowSampler(data, ["one", "two"], [0, 1], bins=BINS, peak_fraction=0.0, seed=0)
-    here, moved = (found.read(Draw("one", at, flipped, 1.0)) for at in (first, first + shift))
+    found = WindowSampler(data, regions(data, "one", "two"), [0, 1], bins=BINS, peak_fraction=0.0, seed=0)
+    here, moved = (found.read(Draw(whole("one", data), at, flipped, 1.0)) for at in (first, first + shift))
     shift = -shift if flipped else shift
     keep, other = slice(max(shift, 0), BINS + min(shift, 0)), slice(max(-shift, 0), BINS + min(-shift, 0))
     for name in ("accessibility", "labels", "signal", "score"):
@@ -275,17 +289,23 @@ def test_a_shift_moves_everything_alike(data, first, shift, flipped):
 @given(measured_genomes(), st.integers(-5, 9), st.integers(1, 2), st.booleans())
 def test_a_crop_takes_edges_off_what_was_measured_and_not_off_the_sequence(data, first, crop, flipped):
     settings = {"bins": BINS, "peak_fraction": 0.0, "seed": 0}
-    whole = WindowSampler(data, ["one"], [0, 1], **settings).read(Draw("one", first, flipped, 1.0))
-    found = WindowSampler(data, ["one"], [0, 1], **settings, crop=crop).read(Draw("one", first, flipped, 1.0))
+    full = WindowSampler(data, regions(data, "one"), [0, 1], **settings).read(
+        Draw(whole("one", data), first, flipped, 1.0)
+    )
+    found = WindowSampler(data, regions(data, "one"), [0, 1], **settings, crop=crop).read(
+        Draw(whole("one", data), first, flipped, 1.0)
+    )
     for name in ("labels", "signal", "score"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name)[crop:-crop], name)
-    np.testing.assert_array_equal(found.codes, whole.codes)
-    np.testing.assert_array_equal(found.accessibility, whole.accessibility)
+        np.testing.assert_array_equal(getattr(found, name), getattr(full, name)[crop:-crop], name)
+    np.testing.assert_array_equal(found.codes, full.codes)
+    np.testing.assert_array_equal(found.accessibility, full.accessibility)
 
 
 @pytest.mark.parametrize("peak_fraction", [0.0, 0.5, 0.9])
 def test_with_a_crop_too_every_bin_counts_equally_often(data, peak_fraction):
-    found = WindowSampler(data, ["one", "two"], [0, 1], bins=7, crop=2, peak_fraction=peak_fraction, seed=1)
+    found = WindowSampler(
+        data, regions(data, "one", "two"), [0, 1], bins=7, crop=2, peak_fraction=peak_fraction, seed=1
+    )
     seen = {chrom: np.zeros(data.bins(chrom)) for chrom in ("one", "two")}
     near_peaks = 0
     for draw in drawn(found, 20_000):
@@ -299,7 +319,7 @@ def test_with_a_crop_too_every_bin_counts_equally_often(data, peak_fraction):
 
 def test_a_crop_that_leaves_nothing_is_refused(data):
     with pytest.raises(ValueError, match="leaves none"):
-        WindowSampler(data, ["one"], [0], bins=4, crop=2, peak_fraction=0.5, seed=0)
+        WindowSampler(data, regions(data, "one"), [0], bins=4, crop=2, peak_fraction=0.5, seed=0)
 
 
 def test_a_batch_holds_signal_and_scores_only_where_there_are_some(data):
@@ -322,7 +342,14 @@ def test_starts_lie_apart_and_weights_undo_the_preference_for_peaks_exactly(
     data, bins, crop, spacing, peak_fraction
 ):
     found = WindowSampler(
-        data, ["one", "two"], [0, 1], bins=bins, crop=crop, spacing=spacing, peak_fraction=peak_fraction, seed=1
+        data,
+        regions(data, "one", "two"),
+        [0, 1],
+        bins=bins,
+        crop=crop,
+        spacing=spacing,
+        peak_fraction=peak_fraction,
+        seed=1,
     )
     counted = bins - 2 * crop
     # First counted bins, in each chromosome multiples of the spacing, of all windows that count a bin.
@@ -357,7 +384,7 @@ def test_starts_lie_apart_and_weights_undo_the_preference_for_peaks_exactly(
 
 @pytest.mark.parametrize("spacing", [1, 3])
 def test_of_windows_apart_too_each_bin_counts_equally_often(data, spacing):
-    found = WindowSampler(data, ["one", "two"], [], bins=3, spacing=spacing, peak_fraction=0, seed=1)
+    found = WindowSampler(data, regions(data, "one", "two"), [], bins=3, spacing=spacing, peak_fraction=0, seed=1)
     seen = {chrom: np.zeros(data.bins(chrom)) for chrom in ("one", "two")}
     for chrom, first in {(draw.chrom, draw.first) for draw in drawn(found, 5000)}:
         seen[chrom][max(first, 0) : first + 3] += 1
@@ -366,4 +393,65 @@ def test_of_windows_apart_too_each_bin_counts_equally_often(data, spacing):
 
 def test_a_spacing_that_would_count_some_bins_more_often_is_refused(data):
     with pytest.raises(ValueError, match="no multiple of a spacing of 4"):
-        WindowSampler(data, ["one"], [], bins=6, spacing=4, peak_fraction=0, seed=1)
+        WindowSampler(data, regions(data, "one"), [], bins=6, spacing=4, peak_fraction=0, seed=1)
+
+
+# Regions.
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 6), st.integers(1, 9), st.integers(0, 9), st.integers(1, 5), st.integers(0, 2), st.booleans()
+)
+def test_each_bin_of_the_regions_counts_equally_often_and_no_other_does(low, length, gap, second, crop, dense):
+    """All windows that may be drawn, each as often as its weight and the density of drawing it say."""
+    data = genome({"one": 30}, {"one": [(bin, 0) for bin in range(30)]}, experiments=1)
+    ends = [low, low + length, low + length + gap, low + length + gap + second]
+    places = [Region("one", ends[0] * BIN, ends[1] * BIN), Region("one", ends[2] * BIN, ends[3] * BIN)]
+    bins = 3 + 2 * crop
+    found = WindowSampler(data, places, [0], bins=bins, crop=crop, peak_fraction=0.9 if dense else 0.0, seed=0)
+    counted = np.zeros(30)
+    draws = {(draw.region, draw.first): draw for draw in drawn(found, 2000)}
+    assert len(draws) == sum(len(place.bins(BIN)) + 2 for place in places)
+    for draw in draws.values():
+        window = found.read(replace(draw, flipped=False))
+        measured = np.flatnonzero(window.labels[:, 0] != LEFT_OUT) + draw.first + crop
+        assert len(measured)
+        counted[measured] += 1
+        assert window.codes.tolist() == data.window_codes("one", draw.first, bins).tolist(), "real DNA all around"
+    inside = np.zeros(30, dtype=bool)
+    for place in places:
+        inside[place.bins(BIN)] = True
+    assert set(counted[inside]) == {3.0}
+    assert not counted[~inside].any()
+
+
+def test_only_peaks_in_the_regions_attract_and_weights_undo_it(data):
+    places = [Region("one", 2 * BIN, 9 * BIN), Region("two", 0, 3 * BIN)]
+    found = WindowSampler(data, places, [0, 1], bins=BINS, peak_fraction=0.6, seed=2)
+    seen = {chrom: np.zeros(data.bins(chrom)) for chrom in ("one", "two")}
+    for draw in drawn(found, 30_000):
+        bins = draw.region.bins(BIN)
+        seen[draw.chrom][max(draw.first, bins.start) : min(draw.first + BINS, bins.stop)] += draw.weight
+    inside = np.concatenate([seen["one"][2:9], seen["two"][:3]])
+    # 11 and 7 starts.
+    np.testing.assert_allclose(inside / 30_000, BINS / 18, rtol=0.1)
+    # Bound bins at 19 and, of the second, at 5 lie outside.
+    assert sorted(map(len, found.peak_starts)) == [1, 1]
+
+
+def test_signal_and_scores_outside_a_region_are_not_seen(data):
+    signal = {chrom: values.astype(np.float32) for chrom, values in data.labels.items()}
+    found = WindowSampler(
+        replace(data, signal=signal, score=signal),
+        [Region("one", 3 * BIN, 5 * BIN)],
+        [0],
+        bins=BINS,
+        peak_fraction=0,
+        seed=0,
+    )
+    window = found.read(Draw(found.regions[0], 2, False, 1.0))
+    for array in (window.signal, window.score):
+        assert np.isnan(array[[0, 3, 4]]).all() and np.isfinite(array[1:3]).all()
+    turned = found.read(Draw(found.regions[0], 2, True, 1.0))
+    np.testing.assert_array_equal(turned.labels, window.labels[::-1])

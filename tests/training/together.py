@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def note_windows(trainer: Trainer, folder: Path) -> None:
     batch, draws = trainer.sampler.batch, []
 
     def noting(step: int, count: int, part: range) -> Any:
-        draws.append([vars(draw) for draw in trainer.sampler.draw(step, count)[part.start : part.stop]])
+        draws.append([asdict(draw) for draw in trainer.sampler.draw(step, count)[part.start : part.stop]])
         (folder / f"windows.{processes.rank()}.json").write_text(json.dumps(draws))
         return batch(step, count, part)
 

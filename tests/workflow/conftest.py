@@ -174,7 +174,7 @@ def world_config() -> dict[str, Any]:
         "tables": {name: f"world/{name}.tsv" for name in ("factors", "cell_types", "experiments")},
         "reference": {"fasta": "world/genome.fa.gz"},
         "factors": {"proteins": ["world/proteins.fa"], "motifs": ["world/motifs.meme"]},
-        "splits": {"validation_chromosomes": ["chr2"], "test_chromosomes": ["chr3"]},
+        "splits": {"validation": ["chr2"], "test": ["chr3"]},
         "simulation": {
             "folder": "world",
             "chromosomes": 3,

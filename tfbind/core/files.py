@@ -164,6 +164,15 @@ def rows_of(path: str | Path, counts: Iterable[int]) -> Iterator[np.ndarray]:
             yield found.reshape(count, *mapped.shape[1:])
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """A file under a further name: a hard link, which takes no time and no room; a copy where there is none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        # No hard links there. What else is wrong, such as a full disk, is wrong with a copy, too.
+        shutil.copyfile(source, target)
+
+
 def _sweep(folder: Path, prefix: str, ending: str) -> None:
     """Remove what writers on this machine left that were killed: half a genome embedding is gigabytes."""
     for path in folder.glob(f"{glob.escape(prefix)}*{glob.escape(ending)}"):

@@ -91,20 +91,75 @@ class OperatingPoints:
         return int(np.argmax(np.where(within, self.true_calls, -1)))  # argmax: the first, so the most precise
 
 
+class Ranking:
+    """Bins in the order of their scores: sorted once, whatever is then asked of them.
+
+    Parameters and errors as `average_precision`.
+
+    Attributes
+    ----------
+    scores
+        (n,), falling.
+    order
+        (n,) int64: the bin at each place.
+    labels
+        (n,) bool, in this order.
+    """
+
+    def __init__(self, labels: ArrayLike, scores: ArrayLike) -> None:
+        labels, scores = _checked(labels, scores, "scores")
+        self.order = np.argsort(scores)[::-1]
+        self.scores, self.labels = scores[self.order], labels[self.order]
+        # A threshold can only lie where a run of equal scores ends.
+        last = np.ones(self.scores.size, bool)
+        last[:-1] = self.scores[1:] != self.scores[:-1]
+        self._ends = np.flatnonzero(last)
+
+    def points(self, chosen: NDArray[np.bool_] | None = None) -> OperatingPoints:
+        """The calls at each distinct score; of the bins that are chosen, (n,) in the bins' order, or all."""
+        ends = self._ends
+        if chosen is None:
+            true_calls = np.cumsum(self.labels, dtype=np.int64)[ends]
+            return OperatingPoints(self.scores[ends], true_calls, ends + 1 - true_calls)
+        kept = chosen[self.order]
+        calls = np.cumsum(kept, dtype=np.int64)[ends]
+        true_calls = np.cumsum(self.labels & kept, dtype=np.int64)[ends]
+        more = np.diff(calls, prepend=0) > 0
+        return OperatingPoints(self.scores[ends[more]], true_calls[more], (calls - true_calls)[more])
+
+    def calls_by_block(self, blocks: NDArray[np.integer], count: int) -> tuple[NDArray, NDArray]:
+        """The calls of each block of bins, at the thresholds at which bound bins are called.
+
+        Parameters
+        ----------
+        blocks
+            (n,), from 0: the block of each bin, in the bins' order.
+        count
+            Number of blocks.
+
+        Returns
+        -------
+        Bound bins called, and bins called, float64 (thresholds, count) each.
+        """
+        true_calls = np.cumsum(self.labels, dtype=np.int64)[self._ends]
+        ends = self._ends[np.diff(true_calls, prepend=0) > 0]
+        size = int(ends[-1]) + 1 if ends.size else 0
+        # Of each bin, the first of these thresholds at which it is called.
+        first = np.repeat(np.arange(ends.size), np.diff(ends, prepend=-1))
+        cell = first * count + blocks[self.order[:size]]
+        called, bound = (
+            np.bincount(each, minlength=ends.size * count).reshape(ends.size, count)
+            for each in (cell, cell[self.labels[:size]])
+        )
+        return np.cumsum(bound, axis=0, dtype=np.float64), np.cumsum(called, axis=0, dtype=np.float64)
+
+
 def operating_points(labels: ArrayLike, scores: ArrayLike) -> OperatingPoints:
     """Check the input, sort it once and count the calls at each distinct score.
 
     Parameters and errors as `average_precision`.
     """
-    labels, scores = _checked(labels, scores, "scores")
-    order = np.argsort(scores)[::-1]
-    ordered = scores[order]
-    # A threshold can only lie where a run of equal scores ends.
-    last = np.ones(ordered.size, bool)
-    last[:-1] = ordered[1:] != ordered[:-1]
-    ends = np.flatnonzero(last)
-    true_calls = np.cumsum(labels[order], dtype=np.int64)[ends]
-    return OperatingPoints(ordered[ends], true_calls, ends + 1 - true_calls)
+    return Ranking(labels, scores).points()
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -212,18 +267,22 @@ def reliability_curve(labels: ArrayLike, probabilities: ArrayLike, bins: int = 1
     ValueError
         As `average_precision`; probabilities outside [0, 1]; bins < 1.
     """
+    labels, probabilities = _checked(labels, probabilities, "probabilities")
+    return reliability_of_points(operating_points(labels, probabilities), bins)
+
+
+def reliability_of_points(points: OperatingPoints, bins: int = 15) -> ReliabilityCurve:
+    """As `reliability_curve`, of probabilities that are sorted already."""
     if bins < 1:
         raise ValueError(f"a reliability curve needs at least 1 group, not {bins}")
-    labels, probabilities = _checked(labels, probabilities, "probabilities")
-    if probabilities.size == 0:
+    if points.thresholds.size == 0:
         return ReliabilityCurve(np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
-    if probabilities.min() < 0 or probabilities.max() > 1:
+    if points.thresholds[-1] < 0 or points.thresholds[0] > 1:
         raise ValueError("probabilities must lie in [0, 1]")
-    points = operating_points(labels, probabilities)
     called = points.true_calls + points.false_calls
     summed = np.cumsum(points.thresholds.astype(np.float64) * np.diff(called, prepend=0))
     # Of each share of the bins, the first end of a run of ties that completes it.
-    shares = np.arange(1, bins + 1) * labels.size / bins
+    shares = np.arange(1, bins + 1) * int(called[-1]) / bins
     ends = np.unique(np.minimum(np.searchsorted(called, shares), called.size - 1))
     count = np.diff(called[ends], prepend=0)
     predicted = np.diff(summed[ends], prepend=0) / count
@@ -245,9 +304,67 @@ def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins
     """
     curve = reliability_curve(labels, probabilities, bins)
     bound = np.asarray(labels)
-    if not bound.any() or bound.all():
-        return float("nan")
+    return calibration_error_of(curve) if bound.any() and not bound.all() else float("nan")
+
+
+def calibration_error_of(curve: ReliabilityCurve) -> float:
+    """The `expected_calibration_error` of a curve that has bins."""
     return float(np.average(np.abs(curve.observed - curve.predicted), weights=curve.count))
+
+
+def resampled_blocks(count: int, replicates: int, seed: int) -> NDArray[np.int64]:
+    """How often each block is drawn, where as many blocks as there are are drawn with replacement.
+
+    Returns
+    -------
+    int64 (count, replicates), each column of sum `count`. The same seed gives the same, so that replicates of
+    several predictors and experiments over the same blocks can be compared one by one.
+    """
+    drawn = np.random.default_rng(seed).integers(0, count, (replicates, count))
+    return np.stack([np.bincount(each, minlength=count) for each in drawn], axis=1).astype(np.int64)
+
+
+def average_precision_of_resamples(
+    ranking: Ranking, blocks: NDArray[np.integer], drawn: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """The average precision of each resample of blocks, in which bins count as often as their block is drawn.
+
+    Of a ranking's thresholds only those matter at which bound bins are called, so a resample costs a product
+    of (those thresholds, blocks), and no sort.
+
+    Parameters
+    ----------
+    blocks
+        (n,), from 0: the block of each bin.
+    drawn
+        (blocks, replicates), as of `resampled_blocks`.
+
+    Returns
+    -------
+    (replicates,); nan where all bins drawn are bound, or none.
+    """
+    bound, called = ranking.calls_by_block(blocks, len(drawn))
+    times = drawn.astype(np.float64)
+    true_calls, calls = bound @ times, called @ times
+    steps = np.diff(true_calls, prepend=np.zeros((1, drawn.shape[1])), axis=0)
+    total = true_calls[-1] if len(true_calls) else np.zeros(drawn.shape[1])
+    judged = (total > 0) & (total < np.bincount(blocks, minlength=len(drawn)) @ times)
+    # Where nothing was drawn yet, the step is 0.
+    summed = (steps * true_calls / np.maximum(calls, 1)).sum(0)
+    return np.where(judged, summed / np.maximum(total, 1), np.nan)
+
+
+def percentile_interval(replicates: ArrayLike, coverage: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of bootstrap replicates; those that are nan do not count, nan without any.
+
+    Efron & Tibshirani (1993), chapter 13.
+    """
+    values = np.asarray(replicates, np.float64)
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
+    return float(low), float(high)
 
 
 def _checked(labels: ArrayLike, scores: ArrayLike, name: str) -> tuple[NDArray[np.bool_], NDArray]:

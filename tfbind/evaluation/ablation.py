@@ -17,19 +17,18 @@ from tfbind.config import Config, merge_values, parse_config, read_yaml
 from tfbind.contexts.contextset import ContextSet
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, read_json, sha256_file, write_json
-from tfbind.evaluation.evaluate import experiment_kind, require_held_out
+from tfbind.evaluation.evaluate import require_held_out
 from tfbind.evaluation.tables import KINDS, score_experiment
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
-from tfbind.genome.windows import tile
 from tfbind.model.batching import factor_batch
 from tfbind.model.checkpoint import Checkpoint, load_checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, open_genome_data
-from tfbind.model.embedding import embed_stretches
 from tfbind.model.factors import FactorBatch
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
 from tfbind.training.run import train_model
+from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
 
 # Sections of the configuration in which variants may differ: what is made before training is the same for all.
@@ -61,6 +60,7 @@ class DataFolders:
     reference: Reference
     factor_set: FactorSet
     targets: Targets
+    split: Split
     cell_types: Sequence[str]
     tracks: Sequence[Path | None]
     context_set: ContextSet | None
@@ -193,6 +193,7 @@ def _identity(config: Config, folders: DataFolders) -> dict[str, Any]:
         "genome": folders.reference.checksum,
         "factors": folders.factor_set.checksum,
         "targets": folders.targets.about["checksum"],
+        "split": folders.split.checksum,
         "accessibility": [None if track is None else sha256_file(track) for track in folders.tracks],
         "contexts": folders.context_set and [folders.context_set.text_key(name) for name in folders.cell_types],
     }
@@ -207,6 +208,7 @@ def _train(config: Config, folders: DataFolders, work: Path, device: torch.devic
         folders.reference,
         folders.factor_set,
         folders.targets,
+        folders.split,
         folders.cell_types,
         folders.tracks,
         state=work / "state",
@@ -219,35 +221,22 @@ def _train(config: Config, folders: DataFolders, work: Path, device: torch.devic
 
 
 def _scores(config: Config, folders: DataFolders, checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    chromosomes = config.splits.test_chromosomes
-    embedding = _embedding(config, folders.reference, checkpoint)
-    require_held_out(checkpoint.about["manifest"], embedding, chromosomes)
+    embedding = GenomeEmbedding.of_regions(
+        checkpoint,
+        folders.reference,
+        config.windows,
+        folders.split.test,
+        batch_size=config.prediction.batch_size,
+        precision=config.prediction.precision,
+    )
+    require_held_out(checkpoint.about["manifest"], embedding, folders.split)
     data = open_genome_data(
         folders.reference, list(folders.tracks), bin=config.windows.bin, labels=folders.targets.labels
     )
     contexts = checkpoint.about["contexts"]
     texts = None if contexts["encoder"] is None else folders.context_set
     data = data.knowing(list(folders.cell_types), texts, contexts["learnt"])
-    return [_scores_told(told, checkpoint, embedding, data, folders, chromosomes) for told in INPUTS]
-
-
-def _embedding(config: Config, reference: Reference, checkpoint: Checkpoint) -> GenomeEmbedding:
-    """Of the test chromosomes alone, in memory, in 16 bits as a whole one is stored."""
-    windows = config.windows
-    sizes = {chrom: reference.sizes[chrom] for chrom in config.splits.test_chromosomes}
-    tiled = tile(sizes, length=windows.length, core=windows.core, bin=windows.bin)
-    parts: dict[str, list[np.ndarray]] = {chrom: [] for chrom in sizes}
-    found = embed_stretches(
-        checkpoint.model,
-        reference.fetch,
-        tiled,
-        batch_size=config.prediction.batch_size,
-        precision=config.prediction.precision,
-    )
-    for stretch, tokens in found:
-        parts[stretch.chrom].append(tokens)
-    tokens = {chrom: np.concatenate(found) for chrom, found in parts.items()}
-    return GenomeEmbedding({"genome": reference.checksum}, tokens)
+    return [_scores_told(told, checkpoint, embedding, data, folders) for told in INPUTS]
 
 
 def _scores_told(
@@ -256,15 +245,20 @@ def _scores_told(
     embedding: GenomeEmbedding,
     data: GenomeData,
     folders: DataFolders,
-    chromosomes: Sequence[str],
 ) -> dict[str, Any]:
-    """Mean AUPRC by kind of experiment, over those whose factor has what is told; and seconds of rendering."""
-    labels = np.concatenate([np.asarray(data.labels[chrom]) for chrom in chromosomes])
+    """Mean AUPRC by kind of experiment, over those scored whose factor has what is told; seconds of rendering."""
+    split = folders.split
+    where = [(region.chrom, region.bins(data.bin)) for region in split.test]
+    labels = np.concatenate([data.labels[chrom][bins.start : bins.stop] for chrom, bins in where])
     found: dict[str, list[float]] = {kind: [] for kind in KINDS}
     both_known: list[float] = []
     seconds, tracks = 0.0, 0
     for cell, cell_type in enumerate(folders.cell_types):
-        columns = [i for i, each in enumerate(folders.targets.experiments) if each["cell_type"] == cell_type]
+        columns = [
+            column
+            for column, each in enumerate(folders.targets.experiments)
+            if each["cell_type"] == cell_type and each["name"] in split.tested
+        ]
         named = list(dict.fromkeys(folders.targets.experiments[column]["factor"] for column in columns))
         if not named:
             continue
@@ -275,7 +269,7 @@ def _scores_told(
             continue
         start = time.perf_counter()
         logits = np.concatenate(
-            [track for _, track in predict_tracks(checkpoint, embedding, data, factors, cell, chromosomes)]
+            [track for _, track in predict_tracks(checkpoint, embedding, data, factors, cell, split.test)]
         )
         seconds, tracks = seconds + time.perf_counter() - start, tracks + len(kept)
         place = {named[row]: column for column, row in enumerate(kept.tolist())}
@@ -285,7 +279,7 @@ def _scores_told(
             if experiment["factor"] in place and bound.any():
                 track = logits[:, place[experiment["factor"]]]
                 score = score_experiment(bound, keep, track)["auprc"]
-                found[experiment_kind(experiment, checkpoint.about["manifest"])].append(score)
+                found[split.kinds[experiment["name"]]].append(score)
                 if with_both[named.index(experiment["factor"])]:
                     both_known.append(score)
     megabases = len(labels) * data.bin / 1e6

@@ -1,169 +1,264 @@
-"""Score a model on the test chromosomes beside the baselines, on the same bins."""
+"""Score a model in the regions of a test beside the baselines, on the same bins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from tfbind.core.errors import InputError
+from tfbind.core.metrics import (
+    Ranking,
+    average_precision_of_resamples,
+    percentile_interval,
+    reliability_of_points,
+    resampled_blocks,
+)
 from tfbind.core.progress import Progress
-from tfbind.evaluation import baselines
-from tfbind.evaluation.tables import MODEL, score_experiment
-from tfbind.factors.factorset import FactorSet
-from tfbind.genome.names import listed
+from tfbind.evaluation.baselines import SHUFFLED, Predictor, Values, baselines, carried
+from tfbind.evaluation.breakdown import Part, Parts
+from tfbind.evaluation.loci import Loci, Rule
+from tfbind.evaluation.scene import Scene
+from tfbind.evaluation.tables import KEY, MODEL, is_judgeable, score_ranking
+from tfbind.genome.regions import Region, overlap
 from tfbind.model.batching import factor_batch, shuffle_proteins
 from tfbind.model.checkpoint import Checkpoint
-from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
+from tfbind.model.data import BOUND, LEFT_OUT
 from tfbind.prediction.embed import GenomeEmbedding
-from tfbind.prediction.render import predict_tracks
+from tfbind.prediction.render import predict_pairs
+from tfbind.training.splits import Split
+
+# Factors predicted at once: what is of the DNA alone is computed once for them.
+FACTORS_AT_ONCE = 32
 
 
-def experiment_kind(experiment: Mapping[str, str], manifest: Mapping[str, Any]) -> str:
-    """What of an experiment the model never saw, by the model's own training manifest."""
-    factor = experiment["factor"] in manifest["factors"]
-    cell_type = experiment["cell_type"] in manifest["cell_types"]
-    if factor and cell_type:
-        return "seen"
-    if factor:
-        return "unseen cell type"
-    return "unseen factor" if cell_type else "unseen factor and cell type"
+@dataclass
+class Scores:
+    """What an evaluation finds.
+
+    Attributes
+    ----------
+    rows
+        Of the metrics table.
+    reliability
+        Rows of the curves of predictors that give probabilities.
+    breakdown
+        Scores of parts of the bins.
+    replicates
+        AUPRC of each resample of blocks, float32 (replicates,), of each row.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    reliability: list[dict[str, Any]] = field(default_factory=list)
+    breakdown: list[dict[str, Any]] = field(default_factory=list)
+    replicates: list[np.ndarray] = field(default_factory=list)
 
 
 def evaluate(
-    checkpoint: Checkpoint,
-    embedding: GenomeEmbedding,
-    data: GenomeData,
-    factor_set: FactorSet,
-    experiments: Sequence[Mapping[str, Any]],
-    cell_types: Sequence[str],
-    chromosomes: Sequence[str],
+    scene: Scene,
+    predictors: Sequence[Predictor],
     *,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Score every experiment with every predictor.
+    seed: str,
+    parts: Parts | None = None,
+    replicates: int = 0,
+    resampling_seed: int = 0,
+) -> Scores:
+    """Score every tested experiment with every predictor, on bins of both kinds.
 
     Parameters
     ----------
-    data
-        With labels (columns as `experiments`) and accessibility (columns as `cell_types`).
-    chromosomes
-        To score on.
+    predictors
+        As of `model_predictors` and `baselines`, and whatever else is to be compared.
+    seed
+        Of the model, for the table.
+    parts
+        Of the bins, to be scored by themselves.
+    replicates
+        Resamples of blocks of 1 Mb for the intervals; 0: none.
+    """
+    fold = "all" if scene.split.fold is None else str(scene.split.fold)
+    blocks = {kind: int(loci.blocks.max(initial=-1)) + 1 for kind, loci in scene.loci.items()}
+    drawn = resampled_blocks(max(blocks.values()), replicates, resampling_seed) if replicates else None
+    scores = Scores()
+    # Factor by factor: predictors keep what they know of one for its other cell types.
+    columns = sorted(scene.tested, key=lambda column: (scene.experiments[column]["factor"], column))
+    with Progress("evaluating", len(columns), unit="experiments") as progress:
+        for column in columns:
+            about = {**_about(scene, column), "fold": fold, "seed": seed}
+            cut = {kind: _Kept.of(loci, column, parts) for kind, loci in scene.loci.items()}
+            for predictor in predictors:
+                for kind, values in (predictor.scores(column) or {}).items():
+                    row = {**about, "predictor": predictor.name, "bins": kind, "sees": predictor.sees}
+                    _score(scores, row, cut[kind], values, predictor.probabilities, drawn)
+            progress.advance()
+    return scores
 
-    Returns
-    -------
-    Rows of the metrics table.
+
+def model_predictors(
+    scene: Scene, checkpoint: Checkpoint, embedding: GenomeEmbedding, *, seed: int, rule: Rule
+) -> list[Predictor]:
+    """The model, and the model with the residues of every protein in a random order.
+
+    Parameters
+    ----------
+    embedding
+        Of the genome, or of the test's regions alone.
+    rule
+        How probabilities are carried to the bins of the challenge.
 
     Raises
     ------
     InputError
-        If the model was trained, or stopped, on one of these chromosomes or on another genome, which says
-        nothing of them; if the genome has no such chromosome.
+        As `require_held_out`.
     """
-    require_held_out(checkpoint.about["manifest"], embedding, chromosomes)
-    labels = np.concatenate([np.asarray(data.labels[chrom]) for chrom in chromosomes])
-    rows = []
-    with Progress("evaluating", len(experiments), unit="experiments") as progress:
-        for cell, cell_type in enumerate(cell_types):
-            columns = [i for i, experiment in enumerate(experiments) if experiment["cell_type"] == cell_type]
-            factors = list(dict.fromkeys(experiments[column]["factor"] for column in columns))
-            if not factors:
-                continue
-            scores = _cell_type_scores(checkpoint, embedding, data, factor_set, factors, cell, chromosomes, seed)
-            for column in columns:
-                rows += _experiment_rows(column, labels, experiments, scores, factors, checkpoint)
-                progress.advance()
-    return rows
+    require_held_out(checkpoint.about["manifest"], embedding, scene.split)
+    sees = "DNA, the factor's protein and motif, accessibility and description of the cell type"
+    model = _ModelScores(scene, checkpoint, embedding, rule)
+    shuffled = _ModelScores(scene, checkpoint, embedding, rule, shuffled=seed)
+    return [
+        Predictor(MODEL, sees, model, probabilities=True),
+        Predictor(SHUFFLED, f"{sees}; residues in a random order", shuffled, probabilities=True),
+    ]
 
 
-def _cell_type_scores(
-    checkpoint: Checkpoint,
-    embedding: GenomeEmbedding,
-    data: GenomeData,
-    factor_set: FactorSet,
-    factors: list[str],
-    cell: int,
-    chromosomes: Sequence[str],
-    seed: int,
-) -> dict[str, dict[str, np.ndarray]]:
-    """Scores (bins,) by predictor and factor; a factor is missing where a predictor does not apply to it."""
-    batch = factor_batch(factor_set, factors)
-    known = {factor: motif for factor in factors if (motif := factor_set.motif(factor)) is not None}
-    with_protein = [factor for factor, there in zip(factors, batch.has_protein.tolist(), strict=True) if there]
+class _ModelScores:
+    """The model's probabilities of experiments, predicted for some factors at once; the last of them are kept."""
 
-    def predicted(chosen: Any) -> dict[str, np.ndarray]:
-        tracks = predict_tracks(checkpoint, embedding, data, chosen, cell, chromosomes)
-        return _by_factor(factors, np.concatenate([found for _, found in tracks]))
+    def __init__(
+        self,
+        scene: Scene,
+        checkpoint: Checkpoint,
+        embedding: GenomeEmbedding,
+        rule: Rule,
+        shuffled: int | None = None,
+    ) -> None:
+        self.scene, self.checkpoint, self.embedding, self.rule = scene, checkpoint, embedding, rule
+        self.shuffled = shuffled
+        self.factors = sorted({scene.experiments[column]["factor"] for column in scene.tested})
+        self.has_protein = {name for name in self.factors if scene.factor_set.embedding(name) is not None}
+        self._kept: dict[int, np.ndarray] = {}
 
-    shuffled = predicted(shuffle_proteins(batch, seed))
-    accessibility = np.concatenate([data.accessibility[chrom][:, cell] for chrom in chromosomes])
-    scores = {
-        MODEL: predicted(batch),
-        baselines.SHUFFLED: {factor: shuffled[factor] for factor in with_protein},
-    }
-    if data.has_track[cell]:
-        scores[baselines.ACCESSIBILITY] = dict.fromkeys(factors, accessibility)
-    if known:
-        sites = np.concatenate(
-            [baselines.scan_chromosome(data, chrom, list(known.values())) for chrom in chromosomes]
-        )
-        scores[baselines.MOTIF] = _by_factor(known, sites[:, :, 1])
-        if data.has_track[cell]:
-            combined = baselines.motif_accessibility(sites[:, :, 0], accessibility[:, None])
-            scores[baselines.MOTIF_ACCESSIBILITY] = _by_factor(known, combined)
-    return scores
+    def __call__(self, column: int) -> Values | None:
+        factor = self.scene.experiments[column]["factor"]
+        if self.shuffled is not None and factor not in self.has_protein:
+            return None
+        if column not in self._kept:
+            first = self.factors.index(factor) // FACTORS_AT_ONCE * FACTORS_AT_ONCE
+            self._kept = self._predicted(self.factors[first : first + FACTORS_AT_ONCE])
+        return carried(self.scene, self._kept[column], self.rule)
+
+    def _predicted(self, factors: list[str]) -> dict[int, np.ndarray]:
+        scene = self.scene
+        columns = [column for column in scene.tested if scene.experiments[column]["factor"] in factors]
+        pairs = [(factors.index(scene.experiments[column]["factor"]), scene.cell(column)) for column in columns]
+        batch = factor_batch(scene.factor_set, factors)
+        if self.shuffled is not None:
+            batch = shuffle_proteins(batch, self.shuffled)
+        pairs = torch.tensor(pairs, dtype=torch.int64)
+        found = predict_pairs(self.checkpoint, self.embedding, scene.data, batch, pairs, scene.regions)
+        probabilities = np.concatenate([part.T for _, part in found], axis=1)
+        return dict(zip(columns, probabilities, strict=True))
 
 
-def _experiment_rows(
-    column: int,
-    labels: np.ndarray,
-    experiments: Sequence[Mapping[str, Any]],
-    scores: Mapping[str, Mapping[str, np.ndarray]],
-    factors: Sequence[str],
-    checkpoint: Checkpoint,
-) -> Iterator[dict[str, Any]]:
-    experiment = experiments[column]
+def all_predictors(
+    scene: Scene, checkpoint: Checkpoint, embedding: GenomeEmbedding, *, seed: int, rule: Rule
+) -> list[Predictor]:
+    """The model and all baselines."""
+    return [*model_predictors(scene, checkpoint, embedding, seed=seed, rule=rule), *baselines(scene)]
+
+
+def _about(scene: Scene, column: int) -> dict[str, Any]:
+    experiment, split = scene.experiments[column], scene.split
     factor = experiment["factor"]
-    keep = labels[:, column] != LEFT_OUT
-    bound = labels[:, column] == BOUND
-    about = {
+    return {
         "experiment": experiment["name"],
         "factor": factor,
         "cell_type": experiment["cell_type"],
-        "kind": experiment_kind(experiment, checkpoint.about["manifest"]),
+        "kind": split.kinds[experiment["name"]],
+        "identity": float(split.identity.get(factor, {}).get("identity", np.nan)),
+        "n_train_peaks": scene.training_peaks(factor),
     }
-    found = {name: by_factor[factor] for name, by_factor in scores.items() if factor in by_factor}
-    others = baselines.other_factors(labels, column, experiments)
-    if others is not None:
-        found[baselines.OTHER_FACTORS] = others
-    for name, values in found.items():
-        probabilities = values if name in (MODEL, baselines.SHUFFLED) else None
-        yield {**about, "predictor": name, **score_experiment(bound, keep, values, probabilities)}
 
 
-def _by_factor(factors: Any, columns: np.ndarray) -> dict[str, np.ndarray]:
-    return {factor: columns[:, index] for index, factor in enumerate(factors)}
+@dataclass(frozen=True)
+class _Kept:
+    """The bins of an experiment that are not left out: which they are, and what is known of them."""
+
+    bins: np.ndarray
+    bound: np.ndarray
+    blocks: np.ndarray
+    parts: list[Part]
+
+    @classmethod
+    def of(cls, loci: Loci, column: int, parts: Parts | None) -> _Kept:
+        labels = loci.labels[:, column]
+        bins = np.flatnonzero(labels != LEFT_OUT)
+        chosen = [] if parts is None else parts.of(column, loci.kind)
+        return cls(
+            bins,
+            labels[bins] == BOUND,
+            loci.blocks[bins],
+            [replace(each, bins=each.bins[bins]) for each in chosen],
+        )
 
 
-def require_held_out(manifest: Mapping[str, Any], embedding: GenomeEmbedding, chromosomes: Sequence[str]) -> None:
-    """Refuse to test a model on chromosomes that its manifest lists, on another genome, or on none."""
-    key = "splits.test_chromosomes"
-    if manifest["genome"] != embedding.about["genome"]:
+def _score(
+    scores: Scores,
+    row: dict[str, Any],
+    kept: _Kept,
+    values: np.ndarray,
+    probabilities: bool,
+    drawn: np.ndarray | None,
+) -> None:
+    ranking = Ranking(kept.bound, values[kept.bins])
+    row |= score_ranking(ranking, probabilities=probabilities)
+    if drawn is not None:
+        found = average_precision_of_resamples(ranking, kept.blocks, drawn).astype(np.float32)
+        row["auprc_low"], row["auprc_high"] = percentile_interval(found)
+        scores.replicates.append(found)
+    scores.rows.append(row)
+    for part in kept.parts:
+        points = ranking.points(part.bins)
+        size = points.n_bound + points.n_unbound
+        scores.breakdown.append(
+            {
+                **row,
+                "breakdown": part.breakdown,
+                "part": part.name,
+                "n_bins": size,
+                "n_bound": points.n_bound,
+                "prevalence": points.n_bound / size if size else np.nan,
+                "auprc": points.average_precision(),
+                "auroc": points.auroc(),
+            }
+        )
+    if probabilities and is_judgeable(row):
+        curve = reliability_of_points(ranking.points())
+        known = {name: row[name] for name in KEY}
+        scores.reliability += [
+            {**known, "group": group, **dict(zip(curve._fields, each, strict=True))}
+            for group, each in enumerate(zip(*curve, strict=True))
+        ]
+
+
+def require_held_out(manifest: Mapping[str, Any], embedding: GenomeEmbedding, split: Split) -> None:
+    """Refuse to test a model on regions that its manifest lists, on another genome, or on one without them."""
+    key = "splits.test"
+    genomes = (manifest["genome"], embedding.about["genome"])
+    if set(genomes) != {split.genome}:
         raise InputError(
-            "the model was trained on another genome: nothing says which chromosomes of this one it never saw",
+            "the split, the model and the genome embedding are not of one genome: nothing says what of it the "
+            "model never saw",
             key=key,
             mend="test on the genome of the training, or train on this one",
         )
-    if missing := [chrom for chrom in chromosomes if chrom not in embedding.tokens]:
+    seen = [Region(*each) for each in (*manifest["regions"], *manifest["validation_regions"])]
+    if both := overlap(split.test, seen):
         raise InputError(
-            f"no such chromosome in the genome: {', '.join(missing)}; it has {listed(embedding.tokens)}",
+            f"the model was trained or stopped on {', '.join(map(str, both))}: that is not held out",
             key=key,
-            mend="use the reference's names",
-        )
-    if seen := sorted(set(chromosomes) & {*manifest["chromosomes"], *manifest["validation_chromosomes"]}):
-        raise InputError(
-            f"the model was trained or stopped on {', '.join(seen)}: they are not held out",
-            key=key,
-            mend="train a model that holds them out, or test on others",
+            mend="train a model that holds it out, or test elsewhere",
         )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
+from tfbind.evaluation.loci import DREAM_BINS
 from tfbind.evaluation.tables import KINDS, MODEL, Row, is_judgeable, left_out_sentence
 from tfbind.evaluation.tsv import read_rows
 from tfbind.training.history import HISTORY_COLUMNS
@@ -51,7 +52,7 @@ def plot_evaluation(rows: Iterable[Row], path_stem: str | Path, *, title: str) -
     ValueError
         No row is the model's.
     """
-    rows = list(rows)
+    rows = [row for row in rows if row["bins"] == DREAM_BINS]
     if not any(row["predictor"] == MODEL for row in rows):
         raise ValueError(f"no row of the predictor '{MODEL}' to plot")
     judged = [row for row in rows if is_judgeable(row)]

@@ -1,4 +1,4 @@
-"""Tables of scores: one row an experiment and predictor, and their summary for people.
+"""Tables of scores: one row an experiment, predictor and kind of bins, and their summary for people.
 
 A row is a dict with the keys `COLUMNS`. The model is the predictor named `MODEL`; the others are what it is
 compared with, under free names.
@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
-from tfbind.core.metrics import expected_calibration_error, operating_points
+from tfbind.core.metrics import Ranking, calibration_error_of, reliability_of_points
+from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
 from tfbind.evaluation.tsv import read_rows
 
 if TYPE_CHECKING:
@@ -27,12 +28,19 @@ if TYPE_CHECKING:
 MODEL = "tfbind"
 KINDS = ("seen", "unseen factor", "unseen cell type", "unseen factor and cell type")
 
-_NAMES = ("experiment", "factor", "cell_type", "kind", "predictor")
-_COUNTS = ("n_bins", "n_bound")
+_NAMES = ("experiment", "factor", "cell_type", "kind", "predictor", "bins", "fold", "seed")
+_COUNTS = ("n_train_peaks", "n_bins", "n_bound")
 _METRICS = ("prevalence", "auprc", "auroc", "recall_at_10_fdr", "recall_at_50_fdr", "ece")
-COLUMNS = (*_NAMES, *_COUNTS, *_METRICS)
+_OPTIONAL = ("identity", "auprc_low", "auprc_high")
+COLUMNS = (*_NAMES, "sees", *_COUNTS, *_METRICS, *_OPTIONAL)
+"""`fold` is `all` where there are none, `identity` that to the nearest training factor; `auprc_low` and
+`auprc_high` end the 95 % interval of a bootstrap over blocks of the genome."""
+BREAKDOWN_COLUMNS = ("breakdown", "part", "n_bins", "n_bound", "prevalence", "auprc", "auroc")
+# What a row is known by.
+KEY = ("experiment", "predictor", "bins", "fold", "seed")
 
 _SUMMARY_COLUMNS = (
+    "bins",
     "kind",
     "predictor",
     "n_experiments",
@@ -86,14 +94,22 @@ def score_experiment(
         if values.shape != keep.shape:
             raise ValueError(f"{name} must be as long as keep, not {values.shape} beside {keep.shape}")
     kept = labels[keep]
-    points = operating_points(kept, scores[keep])
+    scored = score_ranking(Ranking(kept, scores[keep]))
+    if probabilities is not None and 0 < scored["n_bound"] < kept.size:
+        scored["ece"] = _calibration_error(Ranking(kept, given["probabilities"][keep]))
+    return scored
+
+
+def score_ranking(ranking: Ranking, *, probabilities: bool = False) -> dict[str, int | float]:
+    """As `score_experiment`, of bins that are ranked already; `probabilities`: whether their scores are."""
+    points, size = ranking.points(), ranking.labels.size
     ece = math.nan
-    if probabilities is not None:
-        ece = expected_calibration_error(kept, given["probabilities"][keep])
+    if probabilities and points.judgeable:
+        ece = _calibration_error(ranking)
     return {
-        "n_bins": kept.size,
+        "n_bins": size,
         "n_bound": points.n_bound,
-        "prevalence": points.n_bound / kept.size if kept.size else math.nan,
+        "prevalence": points.n_bound / size if size else math.nan,
         "auprc": points.average_precision(),
         "auroc": points.auroc(),
         "recall_at_10_fdr": points.recall_at_fdr(0.1),
@@ -102,25 +118,34 @@ def score_experiment(
     }
 
 
+def _calibration_error(ranking: Ranking) -> float:
+    return calibration_error_of(reliability_of_points(ranking.points()))
+
+
 def is_judgeable(row: Row) -> bool:
     """Whether the row's experiment has both bound and unbound bins, so that its metrics mean something."""
     return 0 < row["n_bound"] < row["n_bins"]
 
 
 def write_metrics(path: str | Path, rows: Iterable[Row]) -> None:
-    """Write rows as TSV, sorted by experiment and predictor; 6 significant digits, nan as an empty field.
+    """Write rows as TSV, sorted by what they are known by; 6 significant digits, nan as an empty field.
 
     Raises
     ------
     ValueError
         Rows that `read_metrics` would refuse.
     """
-    rows = sorted(rows, key=lambda row: (str(row.get("experiment")), str(row.get("predictor"))))
+    rows = in_order(rows)
     problem = _problem_of(rows)
     if problem:
         index, column, text = problem
         raise ValueError(f"row {index} of the metrics, column '{column}': {text}")
     _write_tsv(path, COLUMNS, rows)
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Rows by what they are known by."""
+    return sorted(rows, key=lambda row: tuple(str(row.get(column)) for column in KEY))
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
@@ -136,8 +161,8 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     mend = "write the table again with 'tfbind evaluate'"
     rows = []
     for number, text in read_rows(path, COLUMNS, mend=mend):
-        row: dict[str, Any] = {column: text[column] for column in _NAMES}
-        for column in (*_COUNTS, *_METRICS):
+        row: dict[str, Any] = {column: text[column] for column in (*_NAMES, "sees")}
+        for column in (*_COUNTS, *_METRICS, *_OPTIONAL):
             try:
                 row[column] = int(text[column]) if column in _COUNTS else float(text[column] or "nan")
             except ValueError:
@@ -153,12 +178,12 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 def summarise(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Means per kind and predictor, over the experiments that can be judged.
+    """Means per kind of bins, kind of experiment and predictor, over the experiments that can be judged.
 
     Returns
     -------
     list of dict
-        kind, predictor, n_experiments, mean_prevalence, mean_auprc, median_auprc, mean_auroc,
+        bins, kind, predictor, n_experiments, mean_prevalence, mean_auprc, median_auprc, mean_auroc,
         mean_recall_at_10_fdr, mean_recall_at_50_fdr, mean_ece (nan without probabilities) and ratio: the
         model's mean AUPRC over the predictor's, both over the experiments that both have scores for (nan
         where there are none). In the order of `KINDS`, the model first, then by falling mean AUPRC. Kinds
@@ -166,22 +191,33 @@ def summarise(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """
     judged = [row for row in rows if is_judgeable(row)]
     summary = []
-    for kind in KINDS:
-        of_predictor: dict[str, list[Row]] = {}
-        for row in judged:
-            if row["kind"] == kind:
-                of_predictor.setdefault(row["predictor"], []).append(row)
-        of_model = {row["experiment"]: row["auprc"] for row in of_predictor.get(MODEL, [])}
-        lines = [_summary_line(kind, name, group, of_model) for name, group in of_predictor.items()]
-        summary += sorted(
-            lines, key=lambda line: (line["predictor"] != MODEL, -line["mean_auprc"], line["predictor"])
-        )
+    for bins in (DREAM_BINS, MODEL_BINS):
+        for kind in KINDS:
+            of_predictor: dict[str, list[Row]] = {}
+            for row in judged:
+                if (row["bins"], row["kind"]) == (bins, kind):
+                    of_predictor.setdefault(row["predictor"], []).append(row)
+            of_model = {row["experiment"]: row["auprc"] for row in of_predictor.get(MODEL, [])}
+            lines = [_summary_line(bins, kind, name, group, of_model) for name, group in of_predictor.items()]
+            summary += sorted(
+                lines, key=lambda line: (line["predictor"] != MODEL, -line["mean_auprc"], line["predictor"])
+            )
     return summary
 
 
 def write_summary(path: str | Path, rows: Iterable[Row]) -> None:
     """Write the summary of metric rows (see `summarise`) as TSV, in the manner of `write_metrics`."""
     _write_tsv(path, _SUMMARY_COLUMNS, summarise(rows))
+
+
+def write_reliability(path: str | Path, rows: Iterable[Row]) -> None:
+    """Write the curves of predicted against observed frequencies, a row a group of bins, as TSV."""
+    _write_tsv(path, (*KEY, "group", "predicted", "observed", "count"), in_order(rows))
+
+
+def write_breakdown(path: str | Path, rows: Iterable[Row]) -> None:
+    """Write the scores of parts of experiments as TSV."""
+    _write_tsv(path, (*_NAMES, *BREAKDOWN_COLUMNS), in_order(rows))
 
 
 def left_out_sentence(rows: Iterable[Row]) -> str:
@@ -209,7 +245,8 @@ def left_out_sentence(rows: Iterable[Row]) -> str:
 
 
 def print_summary(rows: Iterable[Row], console: Console | None = None) -> None:
-    """Print the summary of metric rows: a table for each kind, a line for each predictor, the model first.
+    """Print the summary of metric rows, of the DREAM challenge's bins: a table for each kind of experiment,
+    a line for each predictor, the model first.
 
     Parameters
     ----------
@@ -221,7 +258,7 @@ def print_summary(rows: Iterable[Row], console: Console | None = None) -> None:
     from rich.console import Console
 
     console = console or Console()
-    rows = list(rows)
+    rows = [row for row in rows if row["bins"] == DREAM_BINS]
     summary = summarise(rows)
     for kind in KINDS:
         lines = [line for line in summary if line["kind"] == kind]
@@ -232,13 +269,14 @@ def print_summary(rows: Iterable[Row], console: Console | None = None) -> None:
 
 
 def _summary_line(
-    kind: str, predictor: str, rows: Sequence[Row], of_model: Mapping[str, float]
+    bins: str, kind: str, predictor: str, rows: Sequence[Row], of_model: Mapping[str, float]
 ) -> dict[str, Any]:
     shared = [row for row in rows if row["experiment"] in of_model]
     ratio = math.nan
     if shared:
         ratio = _mean([of_model[row["experiment"]] for row in shared]) / _mean([row["auprc"] for row in shared])
     return {
+        "bins": bins,
         "kind": kind,
         "predictor": predictor,
         "n_experiments": len(rows),
@@ -259,7 +297,7 @@ def _rich_table(kind: str, lines: Sequence[Row]) -> Table:
     n = max(line["n_experiments"] for line in lines)
     prevalence = next(line["mean_prevalence"] for line in lines if line["n_experiments"] == n)
     table = Table(
-        title=f"{kind}: {n} experiment{'s' * (n != 1)}, mean prevalence {prevalence:.3g}",
+        title=f"{kind}: {n} experiment{'s' * (n != 1)}, mean prevalence {prevalence:.3g} of 200-bp bins",
         caption=f"ratio: mean AUPRC of {MODEL} over the predictor's, on the same experiments",
         title_justify="left",
         caption_justify="left",
@@ -305,17 +343,17 @@ def _rich_table(kind: str, lines: Sequence[Row]) -> Table:
 
 def _problem_of(rows: Sequence[Row]) -> tuple[int, str, str] | None:
     """The first thing wrong in metric rows: index of the row, column, what; None if all is right."""
-    seen: set[tuple[str, str]] = set()
-    first: dict[str, Row] = {}
+    seen: set[tuple[str, ...]] = set()
+    first: dict[tuple[str, ...], Row] = {}
     for index, row in enumerate(rows):
         problem = _problem_of_row(row)
         if problem:
             return (index, *problem)
-        key = (row["experiment"], row["predictor"])
+        key = tuple(row[column] for column in KEY)
         if key in seen:
-            return index, "predictor", f"'{key[1]}' is given twice for experiment '{key[0]}'"
+            return index, "predictor", f"'{row['predictor']}' is given twice for experiment '{row['experiment']}'"
         seen.add(key)
-        other = first.setdefault(row["experiment"], row)
+        other = first.setdefault((row["experiment"], row["bins"], row["fold"]), row)
         for column in ("factor", "cell_type", "kind", *_COUNTS):
             if row[column] != other[column]:
                 return (
@@ -337,8 +375,11 @@ def _problem_of_row(row: Row) -> tuple[str, str] | None:
             return column, f"{name!r} holds a tab or line break"
     if row["kind"] not in KINDS:
         return "kind", f"'{row['kind']}' is none of {', '.join(KINDS)}"
-    if row["n_bins"] < 0:
-        return "n_bins", f"{row['n_bins']} is negative"
+    if row["bins"] not in (DREAM_BINS, MODEL_BINS):
+        return "bins", f"'{row['bins']}' is none of {DREAM_BINS}, {MODEL_BINS}"
+    for column in ("n_bins", "n_train_peaks"):
+        if row[column] < 0:
+            return column, f"{row[column]} is negative"
     if not 0 <= row["n_bound"] <= row["n_bins"]:
         return "n_bound", f"{row['n_bound']} does not lie between 0 and n_bins"
     for column in _METRICS:

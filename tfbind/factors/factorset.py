@@ -240,8 +240,8 @@ class FactorSet:
         Where it lies.
     entries
         What factors.json says of each factor: factor, uniprot, length (rows of its tensor), sequence_sha256,
-        embedding, motif, and proteins: of each its accession, length, sequence_sha256, `residues` (the spans that
-        are stored, 0-based, half-open) and `rows` (where they are in the tensor).
+        embedding, motif, and proteins: of each its accession, length, sequence, sequence_sha256, `residues` (the
+        spans that are stored, 0-based, half-open) and `rows` (where they are in the tensor).
     embedder
         Name, version and dim of what embedded the proteins, and how structures and regions were taken.
     """
@@ -326,6 +326,11 @@ class FactorSet:
         except SafetensorError as error:
             raise InputError(f"{error} (factor {name})", file=path, mend="write the factor set again") from error
 
+    def proteins(self, name: str) -> tuple[Protein, ...]:
+        """A factor's proteins, whole; none where only its motif is known."""
+        found = self.entries[self.index(name)]["proteins"]
+        return tuple(Protein(each["accession"], name, each["sequence"]) for each in found)
+
     def motif(self, name: str) -> Motif | None:
         """A factor's motif, or None where only its protein is known."""
         identifier = self.entries[self.index(name)]["motif"]
@@ -365,6 +370,7 @@ def _entry(factor: FactorInput, parts: Sequence[_Stored], structure: StructureFe
             {
                 "accession": part.protein.accession,
                 "length": len(part.protein.sequence),
+                "sequence": part.protein.sequence,
                 "sequence_sha256": checksum,
                 "residues": [list(span) for span in part.spans],
                 "rows": [row, row + part.rows],

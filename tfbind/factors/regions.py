@@ -14,7 +14,7 @@ from tfbind.factors.proteins import Protein
 Span = tuple[int, int]
 """0-based, half-open, in residues."""
 
-_NEEDED, _OPTIONAL = ("accession", "start", "end"), ("name",)
+_NEEDED, _OPTIONAL = ("accession", "start", "end"), ("name", "pfam", "evalue")
 _KEY = "factors.domains"
 
 
@@ -89,8 +89,8 @@ def merged(spans: Sequence[Span]) -> list[Span]:
 def read_domains(path: str | Path) -> dict[str, list[Span]]:
     """Read a TSV of domains, plain or gzipped, such as an extract of Pfam or InterPro.
 
-    Its header names the columns `accession`, `start`, `end` (1-based, the end included, as Pfam writes them) and,
-    if wanted, `name`. Lines that begin with `#` are comments.
+    Its header names the columns `accession` (or `uniprot`), `start`, `end` (1-based, the end included, as Pfam
+    writes them) and, if wanted, `name`, `pfam` and `evalue`. Lines that begin with `#` are comments.
 
     Returns
     -------
@@ -128,6 +128,7 @@ def read_domains(path: str | Path) -> dict[str, list[Span]]:
 
 
 def _header(cells: list[str], path: Path, row: int) -> list[str]:
+    cells = ["accession" if cell == "uniprot" else cell for cell in cells]
     unknown = [cell for cell in cells if cell not in (*_NEEDED, *_OPTIONAL)]
     missing = [name for name in _NEEDED if name not in cells]
     if unknown or missing or len(set(cells)) != len(cells):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from tfbind.core.errors import InputError
+from tfbind.genome.regions import Region
 
 # A stretch holds so many windows, or more if they are short: their cores are then about so many bp together.
 LEAST_WINDOWS = 8
@@ -92,6 +93,22 @@ def tile(
         for first, end in _runs_of_windows(size, core, runs):
             stretches.append(WindowStretch(chrom, first * core, min(end * core, size), length, core))
     return stretches
+
+
+def stretches_near(
+    stretches: Iterable[WindowStretch], regions: Sequence[Region], reach: int
+) -> list[WindowStretch]:
+    """The stretches whose cores lie in one of the regions, or less than `reach` bp from it."""
+    return [
+        stretch
+        for stretch in stretches
+        if any(
+            region.chrom == stretch.chrom
+            and stretch.core_start < region.end + reach
+            and region.start - reach < stretch.core_end
+            for region in regions
+        )
+    ]
 
 
 def windows_a_stretch(core: int) -> int:

@@ -108,6 +108,11 @@ class BindingModel(nn.Module):
         self.head = Head(settings, shape)
         whole_batch(self)
 
+    @property
+    def rank(self) -> int:
+        """Width of the DNA tokens."""
+        return self.settings.rank
+
     def dna_tokens(
         self, codes: Tensor, *, trunk_dtype: torch.dtype = torch.float32, embedding: Tensor | None = None
     ) -> Tensor:

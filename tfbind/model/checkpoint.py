@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from safetensors.torch import save_file
@@ -17,6 +17,9 @@ from tfbind.model.checkpoint_files import FORMAT, read_about, read_weights
 from tfbind.model.finetuning import merged_state_dict
 from tfbind.model.shape import ModelShape
 
+if TYPE_CHECKING:
+    from tfbind.model.ensemble import EnsembleModel
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -27,14 +30,18 @@ class Checkpoint:
     model : BindingModel, in eval mode
     about : dict
         `settings`, `shape`, `embedder`, `contexts` (`encoder` of the texts; `learnt`: cell types of the learnt
-        embedding's rows), `manifest` (what it was trained on), `thresholds`.
+        embedding's rows), `manifest` (what it was trained on), `thresholds`,
+        `calibration`, where it has one.
     checksum : str
         SHA-256 of the weights: the model's identity in everything made with it.
+    members : tuple of Checkpoint
+        Of an ensemble, whose `model` is an `EnsembleModel`; a model has none.
     """
 
-    model: BindingModel
+    model: BindingModel | EnsembleModel
     about: dict[str, Any]
     checksum: str
+    members: tuple[Checkpoint, ...] = ()
 
 
 def save_checkpoint(folder: str | Path, model: BindingModel, about: dict[str, Any]) -> None:

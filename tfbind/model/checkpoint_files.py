@@ -12,6 +12,7 @@ from tfbind.core.errors import InputError
 from tfbind.core.files import read_json, sha256_file
 
 FORMAT = 2
+ENSEMBLE_FILE = "ensemble.json"
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -20,9 +21,13 @@ def read_about(folder: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If there is none, or if it is of another format.
+        If there is none, if it is an ensemble, or of another format.
     """
     path = folder / "model.json"
+    if (folder / ENSEMBLE_FILE).is_file():
+        raise InputError(
+            "is an ensemble, not one model", file=folder, mend=f"give a member, such as {folder / '0'}"
+        )
     if not path.is_file():
         raise InputError("holds no checkpoint (model.json)", file=path.parent, mend="run `tfbind train` first")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -74,6 +74,21 @@ def embed_stretches(
                     yield from running.popleft().found(model.bin)
         for last in running:
             yield from last.found(model.bin)
+
+
+def tokens_in_place(
+    found: Iterable[tuple[WindowStretch, np.ndarray]], sizes: Mapping[str, int], bin: int
+) -> dict[str, np.ndarray]:
+    """DNA tokens (bins, rank) of whole chromosomes, from those of some stretches; 0 elsewhere."""
+    tokens: dict[str, np.ndarray] = {}
+    for stretch, values in found:
+        if stretch.chrom not in tokens:
+            # Pages of zeros that are never touched take no memory.
+            shape = (bin_count(sizes[stretch.chrom], bin), values.shape[1])
+            tokens[stretch.chrom] = np.zeros(shape, dtype=values.dtype)
+        first = stretch.core_start // bin
+        tokens[stretch.chrom][first : first + len(values)] = values
+    return tokens
 
 
 # A stretch and its base codes, uint8 (bp,).

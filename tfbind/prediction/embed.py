@@ -28,9 +28,11 @@ from tfbind.core.progress import Progress
 from tfbind.core.threads import Behind
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
-from tfbind.genome.windows import WindowStretch, shard, tile
+from tfbind.genome.regions import Region
+from tfbind.genome.windows import WindowStretch, shard, stretches_near, tile
 from tfbind.model.checkpoint import Checkpoint
-from tfbind.model.embedding import embed_stretches
+from tfbind.model.embedding import embed_stretches, tokens_in_place
+from tfbind.model.inference import bins_around
 
 FORMAT = 1
 # Stretches that may wait for the disk while the model goes on.
@@ -39,6 +41,11 @@ WRITE_BEHIND = 4
 ZEROS_AT_ONCE = 2**14
 EMBED_AGAIN = "embed this shard again"
 ALL_AGAIN = "embed the genome again: `tfbind embed`, then `tfbind assemble`"
+
+
+def reach_of(checkpoint: Checkpoint) -> int:
+    """Bins on either side of a bin that a model's, or an ensemble's, prediction may depend on, at most."""
+    return max(bins_around(each.model) for each in checkpoint.members or (checkpoint,))
 
 
 def shard_stretches(reference: Reference, windows: WindowSettings, count: int) -> list[list[WindowStretch]]:
@@ -75,7 +82,7 @@ def embed_shard(
     bases = sum(stretch.core_end - stretch.core_start for stretch in stretches)
     with atomic_path(output) as temporary:
         with (
-            new_rows(temporary, np.float16, (bins, model.settings.rank)) as tokens,
+            new_rows(temporary, np.float16, (bins, model.rank)) as tokens,
             Progress("embedding the genome", bases, unit="bp") as progress,
             Behind(WRITE_BEHIND) as writing,
         ):
@@ -133,7 +140,7 @@ def assemble(
     ]
     for part, path in zip(plan, shards, strict=True):
         bins = sum(_core_bins(stretch, model.bin) for stretch in part)
-        _load_tokens(path, (bins, model.settings.rank), EMBED_AGAIN)
+        _load_tokens(path, (bins, model.rank), EMBED_AGAIN)
     for path, precision in zip(shards, precisions, strict=True):
         if precision != precisions[0]:
             raise InputError(
@@ -148,7 +155,7 @@ def assemble(
         chromosomes = []
         for index, (chrom, size) in enumerate(reference.sizes.items()):
             bins = bin_count(size, model.bin)
-            with new_rows(folder / f"{index}.npy", np.float16, (bins, model.settings.rank)) as tokens:
+            with new_rows(folder / f"{index}.npy", np.float16, (bins, model.rank)) as tokens:
                 while following is not None and following[0].chrom == chrom:
                     _write_zeros(tokens, following[0].core_start // model.bin)
                     tokens.write(following[1])
@@ -162,7 +169,7 @@ def assemble(
                 "model": checkpoint.checksum,
                 "genome": reference.checksum,
                 "bin": model.bin,
-                "rank": model.settings.rank,
+                "rank": model.rank,
                 "window": {"length": windows.length, "core": windows.core},
                 "precision": precisions[0],
                 "dtype": "float16",
@@ -230,6 +237,33 @@ class GenomeEmbedding:
             for index, each in enumerate(about["chromosomes"])
         }
         return cls(about, tokens)
+
+    @classmethod
+    def of_regions(
+        cls,
+        checkpoint: Checkpoint,
+        reference: Reference,
+        windows: WindowSettings,
+        regions: Sequence[Region],
+        *,
+        batch_size: int | None = None,
+        precision: str,
+    ) -> GenomeEmbedding:
+        """Embed regions, and what is around them, alone, in memory; elsewhere tokens are 0."""
+        found = embed_stretches(
+            checkpoint.model,
+            reference.fetch,
+            stretches_near(_tiled(reference, windows), regions, reach_of(checkpoint) * windows.bin),
+            batch_size=batch_size,
+            precision=precision,
+        )
+        tokens = tokens_in_place(found, reference.sizes, windows.bin)
+        # A region of nothing but N has no window.
+        for region in regions:
+            if region.chrom not in tokens:
+                shape = (bin_count(reference.sizes[region.chrom], windows.bin), checkpoint.model.rank)
+                tokens[region.chrom] = np.zeros(shape, dtype=np.float16)
+        return cls({"genome": reference.checksum}, tokens)
 
     def check(self, folder: str | Path) -> None:
         """Read all of it, where it was opened, and compare with its checksums; `open` looks at shapes alone.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_dir, read_json
+from tfbind.core.files import atomic_dir, link_or_copy, read_json
 
-# What rendering makes of each factor.
+# Before the ending of what is said of a track's uncertainty.
+UNCERTAINTY = ".uncertainty"
+# What rendering makes of each factor; and where it is asked for its uncertainty, too.
 ENDINGS = (".bw", ".json", ".narrowPeak")
+OF_UNCERTAINTY = (f"{UNCERTAINTY}.bw", f"{UNCERTAINTY}.json")
 # What the tracks of one cell type have in common, as their provenance says.
 SHARED = ("cell_type", "context", "model", "genome", "genome_embedding", "bin", "region")
 
@@ -24,7 +25,9 @@ def factor_batches(names: Sequence[str], size: int) -> list[list[str]]:
     return [list(names[start : start + size]) for start in range(0, len(names), size)]
 
 
-def gather(batches: Sequence[str | Path], names: Sequence[str], output: str | Path) -> None:
+def gather(
+    batches: Sequence[str | Path], names: Sequence[str], output: str | Path, *, uncertainty: bool = False
+) -> None:
     """Lay the tracks of a cell type's batches together to one whole folder. The batches stay as they are.
 
     The files are hard links, which take no time and no room; copies where the file system has none.
@@ -37,29 +40,33 @@ def gather(batches: Sequence[str | Path], names: Sequence[str], output: str | Pa
         The factors that they must hold, each once, and no others.
     output
         The folder to make; one that is there already is replaced.
+    uncertainty
+        Whether the tracks have files of their uncertainty.
 
     Raises
     ------
     InputError
-        A batch that is not there, a factor that is missing, stands twice or is none of `names`, a file of its
-        three that is missing, or tracks of another cell type, context, model, genome or region than the first.
+        A batch that is not there, a factor that is missing, stands twice or is none of `names`, a file of
+        its own that is missing, or tracks of another cell type, context, model, genome or region than the first.
     """
-    found = _tracks(batches, set(names))
-    _check_whole(found, names)
-    _check_alike([found[f"{name}.json"] for name in names])
+    endings = ENDINGS + OF_UNCERTAINTY if uncertainty else ENDINGS
+    wanted = {f"{name}{ending}": name for name in names for ending in endings}
+    found = _tracks(batches, wanted)
+    _check_whole(found, wanted)
+    _check_alike([found[file] for file in wanted if file.endswith(".json")])
     with atomic_dir(output) as folder:
         for name, path in sorted(found.items()):
-            _link(path, folder / name)
+            link_or_copy(path, folder / name)
 
 
-def _tracks(batches: Sequence[str | Path], names: set[str]) -> dict[str, Path]:
-    """The files of all batches by name. Hidden ones are Snakemake's."""
+def _tracks(batches: Sequence[str | Path], wanted: Mapping[str, str]) -> dict[str, Path]:
+    """The files of all batches by name, all of which are `wanted`. Hidden ones are Snakemake's."""
     found: dict[str, Path] = {}
     for batch in map(Path, batches):
         if not batch.is_dir():
             raise InputError("there is no such batch of tracks", file=batch, mend=_AGAIN)
         for path in sorted(batch.glob("[!.]*")):
-            if path.suffix not in ENDINGS or path.stem not in names:
+            if path.name not in wanted:
                 raise InputError(
                     "is of none of the factors that are rendered",
                     file=path,
@@ -68,7 +75,7 @@ def _tracks(batches: Sequence[str | Path], names: set[str]) -> dict[str, Path]:
                 )
             if path.name in found:
                 raise InputError(
-                    f"factor {path.stem} stands twice; first in {found[path.name].parent}",
+                    f"factor {wanted[path.name]} stands twice; first in {found[path.name].parent}",
                     file=path,
                     key="prediction.factors_per_job",
                     mend="give each batch once, all rendered with this configuration",
@@ -77,18 +84,17 @@ def _tracks(batches: Sequence[str | Path], names: set[str]) -> dict[str, Path]:
     return found
 
 
-def _check_whole(found: dict[str, Path], names: Sequence[str]) -> None:
-    for name in names:
-        there = [found[f"{name}{ending}"] for ending in ENDINGS if f"{name}{ending}" in found]
-        if not there:
+def _check_whole(found: Mapping[str, Path], wanted: Mapping[str, str]) -> None:
+    there = {wanted[file]: path for file, path in found.items()}
+    for file, name in wanted.items():
+        if name not in there:
             raise InputError(
                 f"factor {name} is in none of the batches",
                 key="prediction.factors_per_job",
                 mend="give all batches, rendered with this configuration",
             )
-        for ending in ENDINGS:
-            if f"{name}{ending}" not in found:
-                raise InputError("is missing", file=there[0].with_name(f"{name}{ending}"), mend=_AGAIN)
+        if file not in found:
+            raise InputError("is missing", file=there[name].with_name(file), mend=_AGAIN)
 
 
 def _check_alike(provenances: Sequence[Path]) -> None:
@@ -112,11 +118,3 @@ def _about(path: Path) -> dict[str, Any]:
         return {key: content[key] for key in SHARED if key != "region"} | {"region": content.get("region")}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"is no provenance of a track ({error})", file=path, mend=_AGAIN) from error
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        # No hard links there. What else is wrong, such as a full disk, is wrong with a copy, too.
-        shutil.copyfile(source, target)

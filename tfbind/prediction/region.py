@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tfbind.core.errors import InputError
 from tfbind.genome.bigwig import write_bigwig
-from tfbind.genome.intervals import bin_count
-from tfbind.genome.names import listed
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import parse_place
 
 KEY = "--region"
-_PLACE = re.compile(r"(?P<chrom>.+):(?P<start>[\d,]+)-(?P<end>[\d,]+)")
-_FORM = "give it as chr7:1-2000000, first and last base, or a chromosome's name alone"
 
 
 @dataclass(frozen=True)
@@ -50,25 +45,9 @@ def parse_region(text: str, reference: Reference, bin: int) -> Region:
     InputError
         It has another form, its chromosome does not resolve, or it does not lie on it.
     """
-    text = text.strip()
-    whole = reference.names.resolve(text)
-    place = _PLACE.fullmatch(text)
-    if whole is None and place is None and ":" in text:
-        raise InputError(f"'{text}' is no region", key=KEY, mend=_FORM)
-    named = text if place is None or whole is not None else place["chrom"]
-    chrom = reference.names.resolve(named)
-    if chrom not in reference.sizes:
-        problem = f"'{named}' is no chromosome of the genome, which has {listed(reference.sizes)}"
-        raise InputError(problem, key=KEY, mend=_FORM)
-    size = reference.sizes[chrom]
-    if named == text:
-        return Region(chrom, 0, bin_count(size, bin))
-    start, end = (int(place[name].replace(",", "") or 0) for name in ("start", "end"))
-    if not 1 <= start <= end <= size:
-        problem = f"{start}-{end} is no part of {chrom}, whose bases are 1-{size}"
-        raise InputError(problem, key=KEY, mend="give a first and a last base that lie on the chromosome")
-    first = (start - 1) // bin
-    return Region(chrom, first, (end - 1) // bin + 1 - first)
+    place = parse_place(text, reference.names, reference.sizes, key=KEY)
+    bins = place.bins(bin)
+    return Region(place.chrom, bins.start, len(bins))
 
 
 def write_region(path: Path, sizes: Mapping[str, int], region: Region, values: np.ndarray, bin: int) -> None:

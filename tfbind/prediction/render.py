@@ -23,16 +23,17 @@ from tfbind.factors.factorset import FactorSet
 from tfbind.genome.bigwig import Track, round_fixed, write_bigwigs
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region as Place
 from tfbind.model.allocation import keep_freed_memory
 from tfbind.model.batching import factor_batch
-from tfbind.model.binding import BindingModel
+from tfbind.model.calibration import read_calibration
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import GenomeData
 from tfbind.model.factors import FactorBatch
-from tfbind.model.head import FactorCode, joined_codes
-from tfbind.model.inference import Predictor
+from tfbind.model.probabilities import Probabilities
 from tfbind.model.rendering import LANES
 from tfbind.prediction.embed import GenomeEmbedding
+from tfbind.prediction.gather import UNCERTAINTY
 from tfbind.prediction.peaks import write_peaks
 from tfbind.prediction.region import Region, write_region
 
@@ -48,37 +49,56 @@ def predict_tracks(
     data: GenomeData,
     factors: FactorBatch,
     cell: int,
-    chromosomes: Sequence[str],
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Probability of binding of all factors in one cell type, chromosome by chromosome.
+    places: Sequence[Place],
+) -> Iterator[tuple[Place, np.ndarray]]:
+    """Probability of binding of all factors in one cell type, region by region.
 
     Parameters
     ----------
     cell
         Column of the cell type in `data`.
+    places
+        Regions whose edges are those of bins.
 
     Yields
     ------
-    Chromosome and float32 (bins, factors).
+    Region and float32 (bins, factors).
 
     Raises
     ------
     InputError
         If the model gives values that are not finite.
     """
-    model = checkpoint.model
-    predictor = Predictor(model, _encoded(model, factors), data)
-    count = len(factors)
-    pairs = torch.stack([torch.arange(count), torch.full((count,), cell)], 1)
-    for chrom in chromosomes:
-        found = np.empty((count, data.bins(chrom)), dtype=np.float32)
+    pairs = torch.stack([torch.arange(len(factors)), torch.full((len(factors),), cell)], 1)
+    yield from predict_pairs(checkpoint, embedding, data, factors, pairs, places)
 
-        def keep(low: int, logits: Tensor, chrom: str = chrom, found: np.ndarray = found) -> None:
-            _require_finite(logits, chrom)
-            found[:, low : low + logits.shape[1]] = logits.sigmoid().numpy()
 
-        predictor.each(keep, chrom, embedding.tokens[chrom], 0, data.bins(chrom), pairs)
-        yield chrom, found.T
+def predict_pairs(
+    checkpoint: Checkpoint,
+    embedding: GenomeEmbedding,
+    data: GenomeData,
+    factors: FactorBatch,
+    pairs: Tensor,
+    places: Sequence[Place],
+) -> Iterator[tuple[Place, np.ndarray]]:
+    """As `predict_tracks`, of any pairs (factor, column of the cell type), int64 (pairs, 2).
+
+    Yields
+    ------
+    Region and float32 (bins, pairs).
+    """
+    probabilities = Probabilities.of(checkpoint, factors, data)
+    for place in places:
+        chrom, bins = place.chrom, place.bins(data.bin)
+        found = np.empty((len(pairs), len(bins)), dtype=np.float32)
+
+        def keep(
+            low: int, values: Tensor, _: Tensor | None, start: int = bins.start, found: np.ndarray = found
+        ) -> None:
+            found[:, low - start : low - start + values.shape[1]] = values.numpy()
+
+        probabilities.each(keep, chrom, embedding.tokens[chrom], bins.start, len(bins), pairs)
+        yield place, found.T
 
 
 @dataclass(frozen=True)
@@ -110,6 +130,7 @@ def render_cell_types(
     cell_types: Sequence[CellTypeTracks],
     *,
     region: Region | None = None,
+    uncertainty: bool = False,
 ) -> None:
     """Write bigWig, narrowPeak and provenance JSON of each factor in each cell type, a whole folder a cell type.
 
@@ -125,12 +146,16 @@ def render_cell_types(
         Factors to render.
     region
         Where to render; none: the whole genome. A track has the same values there, and none elsewhere.
+    uncertainty
+        Whether to write FACTOR.uncertainty.bw and .json, too: how far the members of an ensemble lie apart.
 
     Raises
     ------
     InputError
-        If the model gives values that are not finite.
+        If the model gives values that are not finite; if uncertainty is asked of a model that is no ensemble.
     """
+    if uncertainty:
+        _require_members(checkpoint, names)
     spans = [region] if region else [Region(chrom, 0, data.bins(chrom)) for chrom in reference.sizes]
     size, cells_at_once = tile_size(len(names), len(cell_types))
     title = f"rendering {', '.join(each.name for each in cell_types)}"
@@ -143,15 +168,16 @@ def render_cell_types(
         numbers = Path(scratch) / "tracks.npy"
         for low in range(0, len(names), size):
             group = names[low : low + size]
-            code = _encoded(checkpoint.model, factor_batch(factor_set, group))
+            probabilities = Probabilities.of(checkpoint, factor_batch(factor_set, group), data)
             for first in range(0, len(cell_types), cells_at_once):
                 cells = range(first, min(first + cells_at_once, len(cell_types)))
-                shape = (len(group) * len(cells), sum(span.count for span in spans))
+                pairs = torch.cartesian_prod(torch.arange(len(group)), torch.tensor(list(cells)))
+                shape = (1 + uncertainty, len(pairs), sum(span.count for span in spans))
                 values = new_array(numbers, np.uint16, shape)
-                fill_numbers(values, checkpoint.model, code, embedding.tokens, reference, data, spans, cells)
+                fill_numbers(values, probabilities, pairs, embedding.tokens, reference, spans)
                 tracks = [
-                    _Track(factor, cell_types[cell], folders[cell], row, spans)
-                    for (factor, cell), row in zip(itertools.product(group, cells), values, strict=True)
+                    _Track(factor, cell_types[cell], folders[cell], values[:, row], spans)
+                    for row, (factor, cell) in enumerate(itertools.product(group, cells))
                 ]
                 _write_bigwigs(tracks, reference, checkpoint.model.bin)
                 for track in tracks:
@@ -173,62 +199,68 @@ def tile_size(factors: int, cell_types: int) -> tuple[int, int]:
 
 def fill_numbers(
     numbers: np.ndarray,
-    model: BindingModel,
-    factors: FactorCode,
+    probabilities: Probabilities,
+    pairs: Tensor,
     tokens: Mapping[str, np.ndarray],
     reference: Reference,
-    data: GenomeData,
     spans: Sequence[Region],
-    cells: Sequence[int] | None = None,
 ) -> None:
-    """Predict the tracks of factors in cell types of `data`: those of the columns `cells`, by default all.
+    """Predict tracks.
 
     Parameters
     ----------
     numbers
-        Takes the probabilities as multiples of 2^-BITS: uint16 (factors * cell types, bins of all spans).
+        Takes the probabilities, and where there is room for it, their spread, as multiples of 2^-BITS: uint16
+        (1 or 2, pairs, bins of all spans).
+    pairs
+        (factor, cell type) of each track, int64 (pairs, 2).
     tokens
         DNA tokens (bins, rank) of each chromosome, maybe memory-mapped.
     """
     keep_freed_memory()
-    predictor = Predictor(model, factors, data)
-    columns = torch.arange(len(data.has_track)) if cells is None else torch.tensor(list(cells))
-    pairs = torch.cartesian_prod(torch.arange(len(factors.mask)), columns)
     done = 0
     for span in spans:
-        usable = torch.as_tensor(reference.usable_bins(span.chrom, model.bin))
-        keep = partial(_keep, numbers[:, done : done + span.count], span, usable)
-        predictor.each(keep, span.chrom, tokens[span.chrom], span.first, span.count, pairs)
+        usable = torch.as_tensor(reference.usable_bins(span.chrom, probabilities.bin))
+        keep = partial(_keep, numbers[:, :, done : done + span.count], span, usable)
+        probabilities.each(keep, span.chrom, tokens[span.chrom], span.first, span.count, pairs)
         done += span.count
 
 
-def _keep(values: np.ndarray, span: Region, usable: Tensor, low: int, logits: Tensor) -> None:
-    """Keep logits (tracks, bins) of bins from `low` in a span's values; usable (bins of the chromosome,)."""
-    _require_finite(logits, span.chrom)
-    high = low + logits.shape[1]
-    shown = logits.sigmoid().mul_(2**BITS).round_().mul_(usable[low:high])
-    values[:, low - span.first : high - span.first] = shown.to(torch.int32).numpy()
+def _keep(
+    numbers: np.ndarray, span: Region, usable: Tensor, low: int, probabilities: Tensor, spread: Tensor | None
+) -> None:
+    """Keep values (tracks, bins) of bins from `low` in a span's numbers; usable (bins of the chromosome,)."""
+    high = low + probabilities.shape[1]
+    # Of the two, as many as there is room for.
+    for kept, values in zip(numbers, (probabilities, spread), strict=False):
+        shown = values.mul_(2**BITS).round_().mul_(usable[low:high])
+        kept[:, low - span.first : high - span.first] = shown.to(torch.int32).numpy()
 
 
-def _require_finite(logits: Tensor, chrom: str) -> None:
-    if not torch.isfinite(logits).all():
+def _require_members(checkpoint: Checkpoint, names: Sequence[str]) -> None:
+    if not checkpoint.members:
         raise InputError(
-            f"the model gives values that are not finite on {chrom}",
-            mend="train the model again, with a lower training.learning_rate",
+            "one model says nothing of its uncertainty: that is how far the members of an ensemble lie apart",
+            key="prediction.uncertainty",
+            mend="set training.ensemble to 2 or more, or join models by `tfbind ensemble`; or set it to false",
         )
-
-
-def _encoded(model: BindingModel, factors: FactorBatch) -> FactorCode:
-    """Factors after their towers, each by itself: so its track does not depend on the others."""
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        one_by_one = (factors.select(torch.tensor([row])).to(device) for row in range(len(factors)))
-        return joined_codes([model.head.encode_factors(each) for each in one_by_one])
+    if taken := [
+        name for name in names if name.removesuffix(UNCERTAINTY) in names and name.endswith(UNCERTAINTY)
+    ]:
+        raise InputError(
+            f"the tracks of factor {taken[0]} and the uncertainty of another one have the same name",
+            key="prediction.uncertainty",
+            mend="give the factor another name",
+        )
 
 
 @dataclass(frozen=True)
 class _Track:
-    """A track that was predicted: its `numbers` are multiples of 2^-BITS, one span after the other."""
+    """A track that was predicted.
+
+    `numbers` (1 or 2, bins) are multiples of 2^-BITS, one span after the other: its probabilities, and their
+    spread where it is wanted.
+    """
 
     factor: str
     cell_type: CellTypeTracks
@@ -236,28 +268,29 @@ class _Track:
     numbers: np.ndarray
     spans: Sequence[Region]
 
-    def values(self) -> Iterator[tuple[Region, np.ndarray]]:
-        """Probabilities, float32 (bins,), of each span."""
+    def files(self) -> Iterator[tuple[Path, Iterator[tuple[Region, np.ndarray]]]]:
+        """Path and values of each bigWig."""
+        for row, ending in enumerate(("", UNCERTAINTY)[: len(self.numbers)]):
+            yield self.folder / f"{self.factor}{ending}.bw", self.values(row)
+
+    def values(self, row: int = 0) -> Iterator[tuple[Region, np.ndarray]]:
+        """Probabilities, or their spread (row 1), float32 (bins,), of each span."""
         done = 0
         for span in self.spans:
-            yield span, self.numbers[done : done + span.count] * np.float32(2.0**-BITS)
+            yield span, self.numbers[row, done : done + span.count] * np.float32(2.0**-BITS)
             done += span.count
 
 
 def _write_bigwigs(tracks: Sequence[_Track], reference: Reference, bin: int) -> None:
+    files = itertools.chain.from_iterable(track.files() for track in tracks)
     if tracks[0].spans[0].count < bin_count(reference.sizes[tracks[0].spans[0].chrom], bin):
-        for track in tracks:
-            ((span, values),) = track.values()
-            write_region(track.folder / f"{track.factor}.bw", reference.sizes, span, values, bin)
+        for path, found in files:
+            ((span, values),) = found
+            write_region(path, reference.sizes, span, values, bin)
         return
     wanted = (
-        Track(
-            track.folder / f"{track.factor}.bw",
-            reference.sizes,
-            ((span.chrom, values) for span, values in track.values()),
-            bin,
-        )
-        for track in tracks
+        Track(path, reference.sizes, ((span.chrom, values) for span, values in found), bin)
+        for path, found in files
     )
     write_bigwigs(wanted, torch.get_num_threads())
 
@@ -275,7 +308,7 @@ def _describe(
     about = checkpoint.about
     own = f"{factor}.{cell_type}"
     source = own if own in about["thresholds"] else "pooled"
-    threshold = _presentable_threshold(about["thresholds"][source])
+    threshold = presentable_threshold(about["thresholds"][source])
     count = write_peaks(
         track.folder / f"{factor}.narrowPeak",
         reference.sizes,
@@ -285,28 +318,41 @@ def _describe(
         name=f"{factor}_{cell_type}",
     )
     manifest = about["manifest"]
+    shared = {
+        "tfbind": tfbind.__version__,
+        "factor": factor_set.entries[factor_set.index(factor)],
+        "cell_type": cell_type,
+        "context": track.cell_type.context,
+        "model": checkpoint.checksum,
+        "members": max(1, len(checkpoint.members)),
+        "genome": reference.checksum,
+        "genome_embedding": sha256_json(embedding.about),
+        "bin": bin,
+        "region": None if region is None else region.as_text(reference.sizes, bin),
+    }
+    rounded = f"rounded to multiples of 1/{2**BITS}; 0 in bins that are mostly N or blacklisted"
     write_json(
         track.folder / f"{factor}.json",
         {
-            "tfbind": tfbind.__version__,
-            "factor": factor_set.entries[factor_set.index(factor)],
-            "cell_type": cell_type,
-            "context": track.cell_type.context,
-            "model": checkpoint.checksum,
-            "genome": reference.checksum,
-            "genome_embedding": sha256_json(embedding.about),
-            "bin": bin,
-            "region": None if region is None else region.as_text(reference.sizes, bin),
-            "value": f"probability of binding per bin, rounded to multiples of 1/{2**BITS}; 0 in bins that are "
-            "mostly N or blacklisted",
+            **shared,
+            "value": f"probability of binding per bin, {rounded}",
+            "calibration": read_calibration(about).method,
             "trained_on_factor": factor in manifest["factors"],
             "trained_on_cell_type": cell_type in manifest["cell_types"],
             "peaks": {"count": count, "threshold": threshold, "fdr": about["fdr"], "threshold_from": source},
         },
     )
+    if len(track.numbers) == 2:
+        write_json(
+            track.folder / f"{factor}{UNCERTAINTY}.json",
+            {
+                **shared,
+                "value": f"standard deviation of the members' probabilities of binding per bin, {rounded}",
+            },
+        )
 
 
-def _presentable_threshold(threshold: float | None) -> float | None:
+def presentable_threshold(threshold: float | None) -> float | None:
     """Rounded as the track is, so that rounding takes no bin at the threshold below it; never 0, though.
 
     Below half of 2^-BITS a track shows 0, which is no peak whatever the threshold.

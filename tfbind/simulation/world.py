@@ -28,7 +28,7 @@ from tfbind.simulation import binding, chromatin
 from tfbind.simulation.chromatin import BACKGROUND, Genome, N
 from tfbind.simulation.recognition import random_factor
 from tfbind.simulation.streams import stream
-from tfbind.tables import DataSet, ExperimentRow, FactorRow
+from tfbind.tables import DataSet, ExperimentRow, FactorRow, names_of_cell_types
 
 MOTIF_WIDTHS = (8, 11)
 """Narrowest and widest motif, bases."""
@@ -83,6 +83,8 @@ def simulate_world(config: Config, dataset: DataSet) -> None:
             _write_gzip(_fragments_path(settings, row.cell_type), lines)
     profiles = {cell: chromatin.base_openness(genome, regions, values) for cell, values in openness.items()}
     sites, experiments = _write_experiments(config, dataset, genome, factors, profiles)
+    names = names_of_cell_types(dataset.cell_types)
+    held_out = {names[name] for name in config.splits.held_out_cell_types}
     write_json(
         folder / "truth.json",
         {
@@ -104,7 +106,7 @@ def simulate_world(config: Config, dataset: DataSet) -> None:
             },
             "cell_types": {
                 cell: {
-                    "held_out": cell in config.splits.held_out_cell_types,
+                    "held_out": cell in held_out,
                     "open_fraction": chromatin.open_share(genome, regions, values),
                 }
                 for cell, values in openness.items()

@@ -23,6 +23,7 @@ from tfbind.config import ContextDropout, TrainingSettings, WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, sha256_json
 from tfbind.core.progress import Progress
+from tfbind.genome.regions import Region
 from tfbind.model.binding import BindingModel
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH
 from tfbind.model.contexts import ContextBatch
@@ -30,6 +31,7 @@ from tfbind.model.data import BOUND, GenomeData
 from tfbind.model.depth import depth_covariate
 from tfbind.model.factors import FactorBatch
 from tfbind.model.finetuning import fine_tune, merge_adapters
+from tfbind.model.inference import bins_around
 from tfbind.model.losses import experiment_weights
 from tfbind.model.precision import loss_scaler
 from tfbind.model.whole_batch import window_keys
@@ -89,7 +91,7 @@ class Trainer:
     pairs
         int64 (experiments, 2).
     split
-        Chromosomes and experiments to train on.
+        Regions and experiments to train on.
     state_folder
         Where the state of an unfinished run is kept.
     names
@@ -132,18 +134,19 @@ class Trainer:
         self.settings, self.seed, self.device, self.folder = settings, seed, device, state_folder
         self.windows = windows
         self.context_dropout = context_dropout or ContextDropout()
-        _require_positives(data, split, settings.min_bound_bins, names)
-        bound = _bound_bins(data, split.train)[split.experiments]
+        self.columns = columns = split.columns(names)
+        _require_positives(data, split, columns, settings.min_bound_bins, names)
+        bound = _bound_bins(data, split.train)[columns]
         self.experiment_weights = np.zeros(len(names), dtype=np.float32)
-        self.experiment_weights[split.experiments] = experiment_weights(bound, settings.balance)
-        self.depth = depth_covariate(reads or [None] * len(names), split.experiments)
+        self.experiment_weights[columns] = experiment_weights(bound, settings.balance)
+        self.depth = depth_covariate(reads or [None] * len(names), columns)
         self.readable = self._readable()
         _require_readable(settings, self.readable)
-        _require_measured(data, split, settings)
+        _require_measured(data, split, columns, settings)
         self.sampler = WindowSampler(
             data,
             split.train,
-            split.experiments,
+            columns,
             bins=windows.length // windows.bin,
             peak_fraction=settings.peak_fraction,
             seed=seed,
@@ -152,7 +155,7 @@ class Trainer:
             crop=settings.crop,
             spacing=settings.window_spacing,
         )
-        self.objective = Objective(self.model, settings, len(split.experiments)).to(device)
+        self.objective = Objective(self.model, settings, len(columns)).to(device)
         self.optimizer = make_optimizer(self.objective, model.trunk, settings)
         self.scaler = loss_scaler(device, settings.precision)
         # Several losses are told apart in the history.
@@ -163,7 +166,15 @@ class Trainer:
         self.wrapped = self.accelerator.prepare_model(self.objective)
         at_once = max(1, settings.batch_size // (processes.count() * settings.gradient_accumulation))
         self.cache = self._cache(at_once)
-        self.validator = Validator(data, split, windows, precision=settings.precision, cache=self.cache)
+        self.validator = Validator(
+            data,
+            split.validation,
+            columns,
+            windows,
+            around=bins_around(self.model),
+            precision=settings.precision,
+            cache=self.cache,
+        )
         # What the data of steps was waited for, and all that steps took, in seconds.
         self.ahead, self.spent = Ahead(self._own_windows, settings.steps), 0.0
         self.signals, self.stop_signal = signals or StopSignals(), 0
@@ -363,7 +374,7 @@ class Trainer:
         return found, received
 
     def _draw_experiments(self, step: int) -> np.ndarray:
-        used = np.asarray(self.split.experiments)
+        used = np.asarray(self.columns)
         count = self.settings.experiments_per_step
         if count >= len(used):
             return used
@@ -381,7 +392,7 @@ class Trainer:
 
     def _readable(self) -> Tensor:
         """Training factors whose protein is known, and whose motif is known and says something."""
-        used = self.pairs[torch.as_tensor(self.split.experiments), 0].unique()
+        used = self.pairs[torch.as_tensor(self.columns), 0].unique()
         informative = self.factors.has_motif & (self.factors.motifs != 0).flatten(1).any(1)
         return used[(self.factors.has_protein & informative)[used]]
 
@@ -429,8 +440,7 @@ class Trainer:
         return sha256_json(
             {
                 "tfbind": tfbind.__version__,
-                # Where embeddings are kept, and how many, changes nothing.
-                "settings": self.settings.model_dump(mode="json", exclude=_PLACE_OF_CACHE),
+                "settings": self.settings.model_dump(mode="json", exclude=_CHANGES_NOTHING),
                 "windows": self.windows.model_dump(mode="json"),
                 "model": self.model.settings.model_dump(mode="json"),
                 "trunk": [self.model.trunk.settings.model_dump(mode="json"), self.model.trunk.source],
@@ -438,7 +448,7 @@ class Trainer:
                 "context_dropout": self.context_dropout.model_dump(mode="json"),
                 "seed": self.seed,
                 "pairs": self.pairs.tolist(),
-                "split": vars(self.split),
+                "split": self.split.checksum,
                 "data": digest.hexdigest(),
             }
         )
@@ -452,11 +462,15 @@ class Trainer:
         if self.data.known is not None:
             for tensor in (self.data.known.text, self.data.known.has_text, self.data.known.identity):
                 yield tensor.numpy()
-        for chrom in (*self.split.train, *self.split.validation):
+        # Whole chromosomes: what lies beside a region is looked at, too.
+        chromosomes = dict.fromkeys(region.chrom for region in (*self.split.train, *self.split.validation))
+        for chrom in chromosomes:
             yield self.data.codes[chrom]
             yield self.data.accessibility[chrom]
-            yield self.data.labels[chrom]
-        yield from (array[chrom] for array in self._further_arrays() for chrom in self.split.train)
+        for region in (*self.split.train, *self.split.validation):
+            yield _of_region(self.data.labels, region, self.data.bin)
+        for array in self._further_arrays():
+            yield from (_of_region(array, region, self.data.bin) for region in self.split.train)
         if self.objective.depth is not None:
             yield self.depth
 
@@ -570,37 +584,46 @@ def _require_enough_windows(settings: TrainingSettings) -> None:
         )
 
 
-_PLACE_OF_CACHE = {"fine_tuning": {"cache": {"folder", "gigabytes"}}}
+# Where embeddings are kept, and how many; and how many further models there are.
+_CHANGES_NOTHING = {"ensemble": True, "fine_tuning": {"cache": {"folder", "gigabytes"}}}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _require_positives(data: GenomeData, split: Split, least: int, names: Sequence[str]) -> None:
+def _require_positives(
+    data: GenomeData, split: Split, columns: Sequence[int], least: int, names: Sequence[str]
+) -> None:
     bound = _bound_bins(data, split.train)
-    few = [f"{names[column]} ({bound[column]})" for column in split.experiments if bound[column] < least]
+    few = [f"{names[column]} ({bound[column]})" for column in columns if bound[column] < least]
     if few:
         raise InputError(
-            f"too few bound bins on the training chromosomes to train on: {', '.join(few)}; "
+            f"too few bound bins in the training regions to train on: {', '.join(few)}; "
             f"at least {least} are needed",
             key="training.min_bound_bins",
-            mend="take these experiments out of experiments.tsv, hold out fewer chromosomes, "
+            mend="take these experiments out of experiments.tsv, hold out less of the genome, "
             "or lower training.min_bound_bins",
         )
-    if not _bound_bins(data, split.validation)[split.experiments].any():
+    if not _bound_bins(data, split.validation)[columns].any():
         raise InputError(
-            "no experiment has a bound bin on the validation chromosomes: nothing says when to stop",
-            key="splits.validation_chromosomes",
-            mend="choose chromosomes with peaks",
+            "no experiment has a bound bin in the validation regions: nothing says when to stop",
+            key="splits.validation",
+            mend="choose regions with peaks",
         )
 
 
-def _bound_bins(data: GenomeData, chromosomes: Sequence[str]) -> np.ndarray:
-    return np.sum([(np.asarray(data.labels[chrom]) == BOUND).sum(0) for chrom in chromosomes], axis=0)
+def _of_region(arrays: Mapping[str, np.ndarray], region: Region, bin: int) -> np.ndarray:
+    bins = region.bins(bin)
+    return arrays[region.chrom][bins.start : bins.stop]
 
 
-def _require_measured(data: GenomeData, split: Split, settings: TrainingSettings) -> None:
+def _bound_bins(data: GenomeData, regions: Sequence[Region]) -> np.ndarray:
+    labels = (_of_region(data.labels, region, data.bin) for region in regions)
+    return np.sum([(each == BOUND).sum(0) for each in labels], axis=0)
+
+
+def _require_measured(data: GenomeData, split: Split, columns: Sequence[int], settings: TrainingSettings) -> None:
     """What the losses learn from is there, for at least one of the training experiments."""
     held = {"signal": data.signal, "score": data.score}
     for name, key, column in (("signal", "track", "signal"), ("score", "peak_score", "peaks")):
@@ -612,7 +635,7 @@ def _require_measured(data: GenomeData, split: Split, settings: TrainingSettings
                 key=f"training.losses.{key}",
                 mend="run `tfbind targets` again",
             )
-        if not any(_says_something(name, array[chrom], split.experiments) for chrom in split.train):
+        if not any(_says_something(name, _of_region(array, each, data.bin), columns) for each in split.train):
             raise InputError(
                 f"has a weight, and no experiment to train on has a {name}",
                 key=f"training.losses.{key}",

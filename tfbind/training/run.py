@@ -22,7 +22,7 @@ from tfbind.model.shape import ModelShape
 from tfbind.training import processes
 from tfbind.training.history import write_history
 from tfbind.training.loop import Trainer, seeded
-from tfbind.training.splits import Split, make_split
+from tfbind.training.splits import Split
 from tfbind.training.stopping import StopSignals
 from tfbind.training.targets import Targets
 
@@ -32,6 +32,7 @@ def train_model(
     reference: Reference,
     factor_set: FactorSet,
     targets: Targets,
+    split: Split,
     cell_types: Sequence[str],
     tracks: Sequence[Path | None],
     *,
@@ -63,16 +64,18 @@ def train_model(
         As `Trainer.run`.
     InputError
         If binding is not trained, the targets are of another genome, resolution or table than the rest, texts are
-        missing or there against the configuration, or a motif panel is asked for without motifs; as `make_split`
-        and `Trainer`.
+        missing or there against the configuration, the split is of another genome or other experiments, or a
+        motif panel is asked for without motifs; as `Trainer`.
     """
     _require_binding(config)
     _require_fitting(targets, reference, config, cell_types)
     _require_texts_as_configured(config, context_set)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    split = make_split(config.splits, reference.sizes, targets.experiments)
+    split.require_fitting(reference.checksum, config.windows.bin)
+    names = [experiment["name"] for experiment in targets.experiments]
+    columns = split.columns(names)
     # Of the trained cell types alone: a further one, to be predicted, changes nothing here.
-    measured = {targets.experiments[column]["cell_type"] for column in split.experiments}
+    measured = {targets.experiments[column]["cell_type"] for column in columns}
     contexts = {name: track for name, track in zip(cell_types, tracks, strict=True) if name in measured}
     arrays = config.training.losses.arrays
     data = open_genome_data(
@@ -91,8 +94,7 @@ def train_model(
             key="contexts.text",
             mend="describe them in the table of cell types, or set contexts.text to null",
         )
-    names = [experiment["name"] for experiment in targets.experiments]
-    trained = sorted({targets.experiments[column]["factor"] for column in split.experiments})
+    trained = sorted({targets.experiments[column]["factor"] for column in columns})
     factors = factor_batch(factor_set, trained)
     pairs = _pairs(targets, trained, list(contexts))
     if config.model.motif_panel and not factors.has_motif.any():
@@ -237,13 +239,14 @@ def _manifest(
     config: Config, reference: Reference, targets: Targets, split: Split, factors: Sequence[str]
 ) -> dict[str, Any]:
     """What the model was trained on: evaluation calls held out only what is not here."""
-    used = [targets.experiments[column] for column in split.experiments]
+    used = [experiment for experiment in targets.experiments if experiment["name"] in split.experiments]
     return {
         "data_set": config.name,
         "genome": reference.checksum,
         "targets": targets.about["checksum"],
-        "chromosomes": split.train,
-        "validation_chromosomes": split.validation,
+        "split": split.checksum,
+        "regions": [[each.chrom, each.start, each.end] for each in split.train],
+        "validation_regions": [[each.chrom, each.start, each.end] for each in split.validation],
         "factors": list(factors),
         "cell_types": sorted({experiment["cell_type"] for experiment in used}),
         "experiments": sorted(experiment["name"] for experiment in used),

@@ -7,17 +7,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfbind.model.data import BOUND, GenomeData, reverse_complement
+from tfbind.genome.regions import Region
+from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, reverse_complement
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One training window: where it starts (in bins), whether it is reverse-complemented, its weight."""
+    """One training window: where it starts (in bins), whether it is reverse-complemented, its weight.
 
-    chrom: str
+    `region` is where it counts bins; bins elsewhere are left out.
+    """
+
+    region: Region
     first: int
     flipped: bool
     weight: float
+
+    @property
+    def chrom(self) -> str:
+        """The chromosome."""
+        return self.region.chrom
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,11 @@ class Window:
 class WindowSampler:
     """Draw windows; what a step draws depends on the seed and the step alone, so any step can be resumed.
 
-    A window may start at any bin (with a spacing: at any multiple of it) from where its counted bins (all but
-    `crop` at either side) cover the chromosome's first bin to where they cover its last, so every bin is counted
-    by equally many windows (shifts of whole bins, labels with them).
+    A window may start at any bin (with a spacing: at any multiple of it from the region's first) from where its
+    counted bins (all but `crop` at either side) cover a region's first bin to where they cover its last, so every
+    bin of the regions is counted by equally many windows (shifts of whole bins, labels with them). Of a window
+    that was drawn for one region, bins outside it are left out, also those of another one: they are counted by
+    its own windows.
     A share `peak_fraction` of windows is placed around peaks: an experiment is drawn, one of its bound bins,
     and a uniform shift. With u the uniform density of starts, q the density around peaks and p the share, a
     window has weight u / ((1 - p) u + p q), so that the expected loss is that of the whole genome (with p = 1:
@@ -74,8 +85,8 @@ class WindowSampler:
     ----------
     data
         With labels.
-    chromosomes
-        To draw from.
+    regions
+        To draw from; disjoint, and their edges are those of bins.
     experiments
         Columns of the labels that count.
     bins
@@ -92,7 +103,7 @@ class WindowSampler:
     def __init__(
         self,
         data: GenomeData,
-        chromosomes: Sequence[str],
+        regions: Sequence[Region],
         experiments: Sequence[int],
         *,
         bins: int,
@@ -110,8 +121,9 @@ class WindowSampler:
             raise ValueError(f"{self.counted} counted bins are no multiple of a spacing of {spacing}")
         # Starts are numbered, and `shifts` of them count a bin.
         self.spacing, self.shifts = spacing, self.counted // spacing
-        self.chromosomes = list(chromosomes)
-        counts = np.array([-(-data.bins(chrom) // spacing) + self.shifts - 1 for chrom in self.chromosomes])
+        self.regions = list(regions)
+        lengths = [len(region.bins(data.bin)) for region in self.regions]
+        counts = np.array([-(-length // spacing) + self.shifts - 1 for length in lengths])
         self.ends = np.cumsum(counts)
         self.offsets = self.ends - counts
         self._index_peaks(experiments)
@@ -120,8 +132,9 @@ class WindowSampler:
     def _index_peaks(self, experiments: Sequence[int]) -> None:
         """Global numbers of the first starts that count bound bins, by experiment; the density around them."""
         found: list[list[np.ndarray]] = [[] for _ in experiments]
-        for chrom, offset in zip(self.chromosomes, self.offsets, strict=True):
-            labels = self.data.labels[chrom]
+        for region, offset in zip(self.regions, self.offsets, strict=True):
+            bins = region.bins(self.data.bin)
+            labels = self.data.labels[region.chrom][bins.start : bins.stop]
             for column, experiment in enumerate(experiments):
                 bound = np.flatnonzero(labels[:, experiment] == BOUND)
                 found[column].append(bound // self.spacing + offset)
@@ -151,9 +164,11 @@ class WindowSampler:
         uniform = 1 / total
         share = self.peak_fraction
         weight = uniform / ((1 - share) * uniform + share * self.peak_density[position])
-        chrom = int(np.searchsorted(self.ends, position, side="right"))
-        first = (position - int(self.offsets[chrom]) - (self.shifts - 1)) * self.spacing - self.crop
-        return Draw(self.chromosomes[chrom], first, bool(rng.integers(2)), float(weight))
+        index = int(np.searchsorted(self.ends, position, side="right"))
+        region = self.regions[index]
+        counted = (position - int(self.offsets[index]) - (self.shifts - 1)) * self.spacing
+        first = region.bins(self.data.bin).start + counted - self.crop
+        return Draw(region, first, bool(rng.integers(2)), float(weight))
 
     def batch(self, step: int, count: int, part: range | None = None) -> Batch:
         """Read the windows of a step; flipped ones have bases complemented, and all bins reversed.
@@ -181,8 +196,18 @@ class WindowSampler:
         window = Window(
             self.data.window_codes(draw.chrom, draw.first, self.bins),
             self.data.window_accessibility(*around),
-            self.data.window_labels(*counted),
-            self.data.window_signal(*counted),
-            self.data.window_score(*counted),
+            self._within(draw, self.data.window_labels(*counted), LEFT_OUT),
+            self._within(draw, self.data.window_signal(*counted), np.nan),
+            self._within(draw, self.data.window_score(*counted), np.nan),
         )
         return window.reverse_complement() if draw.flipped else window
+
+    def _within(self, draw: Draw, array: np.ndarray | None, outside: float) -> np.ndarray | None:
+        """What was measured of a window's counted bins (bins, experiments), if they are in its region."""
+        first, bins = draw.first + self.crop, draw.region.bins(self.data.bin)
+        if array is None or (bins.start <= first and first + self.counted <= bins.stop):
+            return array
+        array = array.copy()
+        array[: max(0, bins.start - first)] = outside
+        array[max(0, bins.stop - first) :] = outside
+        return array

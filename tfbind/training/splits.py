@@ -1,71 +1,379 @@
-"""What a run trains on, stops by, and is tested on."""
+"""What a run trains on, stops by, and is tested on: made once, and kept in a file that every later step reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
 
-from tfbind.config import SplitSettings
+import numpy as np
+
+from tfbind.config import FoldSettings, SplitSettings, WindowSettings
 from tfbind.core.errors import InputError
+from tfbind.core.files import read_json, sha256_json, write_json
+from tfbind.factors.relatives import Relatives, closed
+from tfbind.genome.names import ChromosomeNames
+from tfbind.genome.regions import Region, grown, in_whole_bins, overlap, parse_place, without
+
+__all__ = ["Region", "Split", "make_split"]
+
+FORMAT = 1
+# Of factors and blocks, where the configuration says nothing.
+FOLDS = 5
+KINDS = ("seen", "unseen cell type", "unseen factor", "unseen factor and cell type")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Split:
-    """Chromosomes of each part, and the experiments (columns of the targets) that are trained on."""
+    """The parts of a genome, and the experiments that are trained on and scored.
 
-    train: list[str]
-    validation: list[str]
-    test: list[str]
-    experiments: list[int]
+    Attributes
+    ----------
+    genome, bin
+        Checksum of the genome, and bp of a bin.
+    train, validation, test
+        Regions, in the genome's order; their edges are those of bins.
+    experiments, tested
+        Names of the experiments that are trained on, and of those that are scored.
+    kinds
+        Experiment -> what of it was never trained on, one of `KINDS`. A factor counts as seen where a relative of
+        it is trained on.
+    identity
+        Factor -> `nearest`, the training factor most like it, and their `identity`; None and 0 where none is
+        alike or its protein is not known; of a training factor itself and 1.
+    held_out_factors, held_out_cell_types
+        What is never trained on; factors with all their relatives.
+    fold
+        Which of the folds is held out, None: none is.
+    """
+
+    genome: str
+    bin: int
+    train: tuple[Region, ...]
+    validation: tuple[Region, ...]
+    test: tuple[Region, ...]
+    experiments: tuple[str, ...]
+    tested: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    held_out_factors: tuple[str, ...] = ()
+    held_out_cell_types: tuple[str, ...] = ()
+    fold: int | None = None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Split:
+        """Read the file of a split.
+
+        Raises
+        ------
+        InputError
+            It is not there, no split, of another format, or not as it was written.
+        """
+        path, mend = Path(path), "run `tfbind split` again"
+        try:
+            content = read_json(path)
+            found, checksum = content["split"], content["checksum"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"is no split ({error})", file=path, mend=mend) from error
+        if content.get("format") != FORMAT:
+            told = f"holds a split of format {content.get('format')}, this version reads {FORMAT}"
+            raise InputError(told, file=path, mend=mend)
+        if sha256_json(found) != checksum:
+            raise InputError("was changed after it was written: its checksum differs", file=path, mend=mend)
+        regions = {name: tuple(Region(*each) for each in found[name]) for name in ("train", "validation", "test")}
+        lists = ("experiments", "tested", "held_out_factors", "held_out_cell_types")
+        return cls(**{**found, **regions, **{name: tuple(found[name]) for name in lists}})
+
+    def write(self, path: str | Path) -> None:
+        """Write the file, with its checksum."""
+        write_json(path, {"format": FORMAT, "checksum": self.checksum, "split": self._content})
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        regions = {
+            name: [[each.chrom, each.start, each.end] for each in getattr(self, name)]
+            for name in ("train", "validation", "test")
+        }
+        return {**asdict(self), **regions}
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of all that it says."""
+        return sha256_json(self._content)
+
+    def columns(self, names: Sequence[str]) -> list[int]:
+        """Where the experiments that are trained on stand among the names of all, in their order."""
+        if missing := sorted(set(self.experiments) - set(names)):
+            raise InputError(
+                f"the split is of other experiments than the targets, which have no {missing[0]}",
+                mend="run `tfbind split` again",
+            )
+        return [column for column, name in enumerate(names) if name in set(self.experiments)]
+
+    def require_fitting(self, genome: str, bin: int) -> None:
+        """Refuse a split of another genome or resolution."""
+        if (self.genome, self.bin) != (genome, bin):
+            raise InputError(
+                f"the split is of genome {self.genome} and bins of {self.bin} bp, not of {genome} and {bin} bp",
+                mend="run `tfbind split` again",
+            )
+
+
+def describe(split: Split) -> str:
+    """What a split says, in a few lines."""
+
+    def part(regions: Sequence[Region]) -> str:
+        length = sum(region.end - region.start for region in regions)
+        return f"{length / 1e6:.2f} Mb in {len(regions)} regions"
+
+    counts = {kind: sum(split.kinds[name] == kind for name in split.tested) for kind in KINDS}
+    lines = [f"{name}: {part(getattr(split, name))}" for name in ("train", "validation", "test")]
+    lines.append(f"experiments: {len(split.experiments)} trained on, {len(split.tested)} scored")
+    lines.append("scored: " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count))
+    for what, names in (("factors", split.held_out_factors), ("cell types", split.held_out_cell_types)):
+        lines.append(f"held out {what}: {', '.join(names) or 'none'}")
+    return "\n".join(lines)
+
+
+class Genome(Protocol):
+    """What a split needs of a `Reference`."""
+
+    names: ChromosomeNames
+    sizes: Mapping[str, int]
+    checksum: str
 
 
 def make_split(
     settings: SplitSettings,
-    chromosomes: Iterable[str],
+    genome: Genome,
     experiments: Sequence[Mapping[str, str]],
+    relatives: Relatives,
+    *,
+    windows: WindowSettings,
+    cell_types: Mapping[str, str],
+    seed: int,
+    fold: int | None = None,
 ) -> Split:
-    """Split by chromosome, and leave out experiments of held-out factors and cell types.
+    """Split genome and experiments by the configuration.
+
+    Parts of a chromosome lie at least `settings.gap` apart: `test` stays as it is given, `validation` keeps away
+    from it, and `train` from both.
 
     Parameters
     ----------
-    chromosomes
-        Names of the reference, in its order.
     experiments
-        With keys `factor` and `cell_type`.
+        With keys `name`, `factor` and `cell_type`.
+    relatives
+        All factors of the table.
+    cell_types
+        Names and aliases of cell types -> their names.
+    seed
+        Of what stands in which fold.
+    fold
+        The fold to hold out.
 
     Raises
     ------
     InputError
-        If a chromosome is not in the reference, or nothing is left to train on.
+        A region that is none, parts that overlap, a fold that there is not, or nothing left to train on, to stop
+        by or to score.
     """
-    names = list(chromosomes)
-    parts = {
-        "validation_chromosomes": settings.validation_chromosomes,
-        "test_chromosomes": settings.test_chromosomes,
-    }
-    for key, chosen in parts.items():
-        missing = sorted(set(chosen) - set(names))
-        if missing:
-            raise InputError(
-                f"no such chromosome in the reference: {', '.join(missing)}; it has {', '.join(names)}",
-                key=f"splits.{key}",
-                mend="use the reference's names",
-            )
-    held_out = {*settings.validation_chromosomes, *settings.test_chromosomes}
-    train = [name for name in names if name not in held_out]
-    if not train:
-        raise InputError("no chromosome is left to train on", key="splits", mend="hold out fewer chromosomes")
-    used = [
-        column
-        for column, experiment in enumerate(experiments)
-        if experiment["factor"] not in settings.held_out_factors
-        and experiment["cell_type"] not in settings.held_out_cell_types
-    ]
+    folds = _folds_of(settings, fold)
+    over = None if folds is None else folds.over
+    clusters = relatives.clusters(settings.identity)
+    factors = closed(settings.held_out_factors, clusters)
+    cells = {cell_types[name] for name in settings.held_out_cell_types}
+    left = [each for each in experiments if each["factor"] not in factors and each["cell_type"] not in cells]
+    if over == "factors":
+        held = [cluster for cluster in clusters if not factors.intersection(cluster)]
+        scored = [each for each in experiments if not cells or each["cell_type"] in cells]
+        groups = _groups(held, "factor", scored, experiments, folds.count or FOLDS, seed)
+        factors |= set(groups[_number(fold, groups)])
+    if over == "cell_types":
+        held = [(name,) for name in dict.fromkeys(cell_types.values()) if name not in cells]
+        scored = [each for each in experiments if not factors or each["factor"] in factors]
+        groups = _groups(held, "cell_type", scored, experiments, folds.count, seed)
+        cells |= set(groups[_number(fold, groups)])
+    used = [each for each in left if each["factor"] not in factors and each["cell_type"] not in cells]
     if not used:
         raise InputError(
             "every experiment is held out",
             key="splits.held_out_factors",
-            mend="hold out fewer factors or cell types",
+            mend="hold out fewer factors or cell types, mind relatives (splits.identity), or take another fold",
         )
-    in_order = [[name for name in names if name in chosen] for chosen in parts.values()]
-    return Split(train, in_order[0], in_order[1], used)
+    train, validation, test = _parts(settings, genome, windows, folds, fold)
+    trained = list(dict.fromkeys(each["factor"] for each in used))
+    return Split(
+        genome=genome.checksum,
+        bin=windows.bin,
+        train=tuple(train),
+        validation=tuple(validation),
+        test=tuple(test),
+        experiments=tuple(each["name"] for each in used),
+        tested=tuple(_tested(settings, experiments, factors, cells, in_fold=fold is not None)),
+        kinds=_kinds(experiments, closed(trained, clusters), {each["cell_type"] for each in used}),
+        identity={
+            factor: dict(zip(("nearest", "identity"), relatives.nearest(factor, trained), strict=True))
+            for factor in relatives.residues
+        },
+        held_out_factors=tuple(sorted(factors)),
+        held_out_cell_types=tuple(sorted(cells)),
+        fold=fold,
+    )
+
+
+def _folds_of(settings: SplitSettings, fold: int | None) -> FoldSettings | None:
+    if fold is None:
+        return None
+    if settings.folds is None:
+        raise InputError(
+            f"fold {fold} is asked for, and the configuration has none",
+            key="splits.folds",
+            mend="say what the folds are over, or leave --fold out",
+        )
+    return settings.folds
+
+
+def _number(fold: int, folds: Sequence[Any]) -> int:
+    if not 0 <= fold < len(folds):
+        raise InputError(
+            f"there is no fold {fold}: there are {len(folds)}, from 0",
+            key="splits.folds",
+            mend="give one of these, or set splits.folds.count",
+        )
+    return fold
+
+
+# --- factors and cell types --------------------------------------------------------------------------------
+
+
+def _groups(
+    held: Sequence[tuple[str, ...]],
+    kind: str,
+    scored: Sequence[Mapping[str, str]],
+    experiments: Sequence[Mapping[str, str]],
+    count: int | None,
+    seed: int,
+) -> list[list[str]]:
+    """Names in folds, what belongs together in one, with about equally many experiments to score in each.
+
+    The largest goes first, each into the fold that has least (Graham 1969, longest processing time first).
+    """
+    weights = [
+        tuple(sum(each[kind] in names for each in some) for some in (scored, experiments)) for names in held
+    ]
+    measured = [index for index, weight in enumerate(weights) if weight[1]]
+    count = count or len(measured)
+    if count > len(measured):
+        what = "clusters of factors" if kind == "factor" else "cell types"
+        raise InputError(
+            f"{count} folds of {len(measured)} {what} that are measured and not held out",
+            key="splits.folds.count",
+            mend=f"set it to at most {len(measured)}",
+        )
+    shuffled = np.random.default_rng([seed, 7]).permutation(measured).tolist()
+    folds: list[list[str]] = [[] for _ in range(count)]
+    loads = [(0, 0)] * count
+    for index in sorted(shuffled, key=lambda each: weights[each], reverse=True):
+        lightest = min(range(count), key=lambda each: loads[each])
+        folds[lightest] += held[index]
+        loads[lightest] = tuple(map(sum, zip(loads[lightest], weights[index], strict=True)))
+    return folds
+
+
+def _tested(
+    settings: SplitSettings,
+    experiments: Sequence[Mapping[str, str]],
+    factors: Collection[str],
+    cells: Collection[str],
+    *,
+    in_fold: bool,
+) -> list[str]:
+    scored = settings.scored or ("held_out" if in_fold else "all")
+    names = [
+        each["name"]
+        for each in experiments
+        if scored == "all"
+        or ((not factors or each["factor"] in factors) and (not cells or each["cell_type"] in cells))
+    ]
+    if not names:
+        raise InputError(
+            "no experiment is of what is held out: nothing would be scored",
+            key="splits.scored",
+            mend="hold out what was measured, make fewer folds, or set it to all",
+        )
+    return names
+
+
+def _kinds(
+    experiments: Iterable[Mapping[str, str]], factors: Collection[str], cells: Collection[str]
+) -> dict[str, str]:
+    return {
+        each["name"]: KINDS[2 * (each["factor"] not in factors) + (each["cell_type"] not in cells)]
+        for each in experiments
+    }
+
+
+# --- the genome --------------------------------------------------------------------------------------------
+
+
+def _parts(
+    settings: SplitSettings,
+    genome: Genome,
+    windows: WindowSettings,
+    folds: FoldSettings | None,
+    fold: int | None,
+) -> tuple[list[Region], list[Region], list[Region]]:
+    sizes, bin = genome.sizes, windows.bin
+    gap = windows.length if settings.gap is None else settings.gap
+
+    def given(key: str) -> list[Region]:
+        texts = getattr(settings, key)
+        if texts is None:
+            return [Region(chrom, 0, size) for chrom, size in sizes.items()]
+        return [parse_place(text, genome.names, sizes, key=f"splits.{key}") for text in texts]
+
+    def apart(regions: Iterable[Region], others: Iterable[Region]) -> list[Region]:
+        return without(regions, [grown(other, gap, sizes, bin) for other in others])
+
+    if both := overlap(given("validation"), given("test")):
+        problem = f"validation and test overlap: {both[0]}"
+        raise InputError(problem, key="splits.validation", mend="move one of the two")
+    train, validation, test = (in_whole_bins(given(key), sizes, bin) for key in ("train", "validation", "test"))
+    if folds is not None and folds.over == "blocks":
+        whole = without(in_whole_bins([*train, *test], sizes, bin), validation)
+        blocks = _blocks(whole, folds.count or FOLDS, bin)
+        test = blocks[_number(fold, blocks)]
+    validation = apart(validation, test)
+    train = apart(apart(train, test), validation)
+    for part, what, key in ((train, "train on", "splits"), (validation, "validate on", "splits.validation")):
+        if not part:
+            raise InputError(
+                f"nothing is left to {what}, {gap} bp from what is held out",
+                key=key,
+                mend="hold out less of the genome, or set a smaller splits.gap",
+            )
+    return train, validation, test
+
+
+def _blocks(regions: Sequence[Region], count: int, bin: int) -> list[list[Region]]:
+    """Regions cut into consecutive parts of equally many bins, as far as their number allows."""
+    total = sum(len(region.bins(bin)) for region in regions)
+    if total < count:
+        raise InputError(
+            f"{count} folds of {total} bins", key="splits.folds.count", mend=f"set it to at most {total}"
+        )
+    edges = [total * index // count for index in range(count + 1)]
+    blocks: list[list[Region]] = [[] for _ in range(count)]
+    done = 0
+    for region in regions:
+        bins = region.bins(bin)
+        for index, block in enumerate(blocks):
+            low, high = max(edges[index] - done, 0), min(edges[index + 1] - done, len(bins))
+            if low < high:
+                start, end = (bins.start + low) * bin, (bins.start + high) * bin
+                block.append(Region(region.chrom, start, min(end, region.end)))
+        done += len(bins)
+    return blocks

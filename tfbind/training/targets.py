@@ -1,6 +1,7 @@
 """Targets: what was measured per bin, one array a chromosome with all experiments side by side.
 
-Labels always; where a loss needs them, the signal (coverage) and the scores of peaks too.
+Labels always, and the peaks that they come from, so that bins of another width can be labelled; where a loss
+needs them, the signal (coverage) and the scores of peaks too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tfbind.genome.intervals import (
 from tfbind.genome.reference import Reference
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
 
-FORMAT = 1
+FORMAT = 2
 ARRAYS = ("signal", "score")
 """What targets may hold beside labels."""
 # Columns that are laid into an array at once: each is read and made whole.
@@ -92,6 +93,7 @@ def build_targets(
 ) -> dict[str, Any]:
     """Write the labels of all experiments: `<chromosome index>.npy`, uint8 (bins, experiments), and JSON.
 
+    Beside them the peaks, `<index>.peaks.npy`: int64 (peaks, 3), of each its experiment's column, start and end.
     N and blacklisted bins are left out for every experiment.
 
     Parameters
@@ -141,7 +143,12 @@ def build_targets(
             labels[~usable] = LEFT_OUT
             bound += (labels == BOUND).sum(0)
             np.save(folder / f"{index}.npy", labels)
-            checksums[chrom] = {"sha256": sha256_bytes(labels.tobytes())}
+            listed = _listed_peaks(peaks, chrom)
+            np.save(folder / f"{index}.peaks.npy", listed)
+            checksums[chrom] = {
+                "sha256": sha256_bytes(labels.tobytes()),
+                "peaks_sha256": sha256_bytes(listed.tobytes()),
+            }
             made = {
                 "signal": (_signal(experiment, reference, chrom, bin) for experiment in experiments),
                 "score": (score_bins(found[chrom], size, bin) for found in peaks),
@@ -175,6 +182,13 @@ def build_targets(
         about["checksum"] = sha256_json(about)
         write_json(folder / "targets.json", about)
     return about
+
+
+def _listed_peaks(peaks: Sequence[Intervals], chrom: str) -> np.ndarray:
+    """Column, start and end of each peak on a chromosome, int64 (peaks, 3), by column and start."""
+    spans = [found[chrom].spans for found in peaks]
+    columns = np.repeat(np.arange(len(spans)), [len(each) for each in spans])
+    return np.column_stack([columns, np.concatenate(spans)]).astype(np.int64)
 
 
 def score_bins(peaks: ChromosomeIntervals, size: int, bin: int) -> np.ndarray:
@@ -267,11 +281,14 @@ class Targets:
     ----------
     about : dict, as `targets.json`
     labels : uint8 (bins, experiments), memory-mapped, a chromosome
+    peaks : int64 (peaks, 3), memory-mapped, a chromosome
+        Column of the experiment, start and end (0-based half-open, bp), by column and start.
     signal, score : float32 (bins, experiments), memory-mapped, a chromosome; None where they were not written
     """
 
     about: dict[str, Any]
     labels: dict[str, np.ndarray]
+    peaks: dict[str, np.ndarray]
     signal: dict[str, np.ndarray] | None = None
     score: dict[str, np.ndarray] | None = None
 
@@ -289,7 +306,7 @@ class Targets:
                 mend="run `tfbind targets` again",
             )
         arrays = {name: _open_arrays(folder, about, f".{name}") for name in about.get("arrays", ())}
-        return cls(about, _open_arrays(folder, about), **arrays)
+        return cls(about, _open_arrays(folder, about), _open_arrays(folder, about, ".peaks"), **arrays)
 
     @property
     def experiments(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Validation during training: the model's predictions over whole chromosomes, as rendering makes them."""
+"""Validation during training: the model's predictions over whole regions, as rendering makes them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ from torch import Tensor
 
 from tfbind.config import WindowSettings
 from tfbind.core.metrics import average_precision, threshold_at_fdr
-from tfbind.genome.windows import tile
+from tfbind.genome.regions import Region
+from tfbind.genome.windows import stretches_near, tile
 from tfbind.model.binding import BindingModel
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
-from tfbind.model.embedding import embed_stretches
+from tfbind.model.embedding import embed_stretches, tokens_in_place
 from tfbind.model.factors import FactorBatch
 from tfbind.model.inference import STRETCH, Predictor
 from tfbind.training import processes
-from tfbind.training.splits import Split
 from tfbind.training.trunkcache import TrunkCache
 
-# Fewer bound bins than this on the validation chromosomes say nothing of one experiment's threshold.
+# Fewer bound bins than this in the validation regions say nothing of one experiment's threshold.
 LEAST_FOR_THRESHOLD = 20
 
 
 class Validator:
-    """Predict the training experiments on the validation chromosomes.
+    """Predict the training experiments in the validation regions.
 
     Parameters
     ----------
+    columns
+        Of the labels: the training experiments.
+    around
+        Bins on either side of a region whose DNA tokens count, too (`bins_around`).
     cache
         What a frozen trunk says of windows; none: the trunk runs.
     """
@@ -36,18 +40,21 @@ class Validator:
     def __init__(
         self,
         data: GenomeData,
-        split: Split,
+        regions: Sequence[Region],
+        columns: Sequence[int],
         windows: WindowSettings,
         *,
+        around: int,
         precision: str,
         cache: TrunkCache | None = None,
     ) -> None:
         self.cache = cache
-        self.data, self.split, self.precision = data, split, precision
+        self.data, self.columns, self.precision = data, list(columns), precision
+        self.regions = [(region.chrom, region.bins(data.bin)) for region in regions]
         # Tiled as the whole genome is, so that a validation chromosome may be shorter than a window.
-        sizes = {chrom: len(codes) for chrom, codes in data.codes.items()}
-        tiled = tile(sizes, length=windows.length, core=windows.core, bin=windows.bin)
-        self.stretches = [stretch for stretch in tiled if stretch.chrom in split.validation]
+        self.sizes = {chrom: len(codes) for chrom, codes in data.codes.items()}
+        tiled = tile(self.sizes, length=windows.length, core=windows.core, bin=windows.bin)
+        self.stretches = stretches_near(tiled, regions, around * data.bin)
 
     def predict(self, model: BindingModel, factors: FactorBatch, pairs: Tensor) -> np.ndarray | None:
         """Logits of all validation bins, float32 (bins, training experiments), each bin predicted by one process.
@@ -56,14 +63,14 @@ class Validator:
         """
         device = next(model.parameters()).device
         model.eval()
-        chosen = pairs[torch.as_tensor(self.split.experiments)].to(device)
+        chosen = pairs[torch.as_tensor(self.columns)].to(device)
         with torch.inference_mode():
             code = model.head.encode_factors(factors.to(device))
         tokens = self._tokens(model)
         pieces = [
-            (chrom, first, min(STRETCH, self.data.bins(chrom) - first))
-            for chrom in self.split.validation
-            for first in range(0, self.data.bins(chrom), STRETCH)
+            (chrom, first, min(STRETCH, bins.stop - first))
+            for chrom, bins in self.regions
+            for first in range(bins.start, bins.stop, STRETCH)
         ]
         predictor = Predictor(model, code, self.data)
         own = [
@@ -74,23 +81,24 @@ class Validator:
         return None if parts is None else np.concatenate([found for part in parts for found in part])
 
     def _tokens(self, model: BindingModel) -> dict[str, np.ndarray]:
-        """DNA tokens of the validation chromosomes, on every process; each window is embedded by one of them."""
+        """DNA tokens of the chromosomes, on every process; each window is embedded by one of them.
+
+        Far from the validation regions they are 0, and are not looked at.
+        """
         own = [self.stretches[index] for index in processes.share(len(self.stretches))]
         trunk = None if self.cache is None else self.cache.of_stretches
         embedded = embed_stretches(model, self._fetch, own, precision=self.precision, trunk=trunk)
         parts = processes.gathered([found for _, found in embedded])
-        tokens: dict[str, list[np.ndarray]] = {chrom: [] for chrom in self.split.validation}
-        for stretch, found in zip(self.stretches, (found for part in parts for found in part), strict=True):
-            tokens[stretch.chrom].append(found)
-        return {chrom: np.concatenate(found) for chrom, found in tokens.items()}
+        found = zip(self.stretches, (found for part in parts for found in part), strict=True)
+        return tokens_in_place(found, self.sizes, self.data.bin)
 
     def truth(self) -> np.ndarray:
         """Labels of all validation bins, uint8 (bins, training experiments)."""
-        labels = [np.asarray(self.data.labels[chrom]) for chrom in self.split.validation]
-        return np.concatenate(labels)[:, self.split.experiments]
+        labels = [self.data.labels[chrom][bins.start : bins.stop] for chrom, bins in self.regions]
+        return np.concatenate(labels)[:, self.columns]
 
     def mean_auprc(self, model: BindingModel, factors: FactorBatch, pairs: Tensor) -> float:
-        """Mean average precision over the experiments that have bound and unbound bins on these chromosomes."""
+        """Mean average precision over the experiments that have bound and unbound bins there."""
         logits = self.predict(model, factors, pairs)
         return processes.of_main(None if logits is None else self._mean_auprc(logits))
 
@@ -107,7 +115,7 @@ class Validator:
     def thresholds(
         self, model: BindingModel, factors: FactorBatch, pairs: Tensor, *, fdr: float, names: Sequence[str]
     ) -> dict[str, float | None]:
-        """Probability above which a bin is called, at a false discovery rate on these chromosomes.
+        """Probability above which a bin is called, at a false discovery rate in these regions.
 
         Returns
         -------
@@ -122,7 +130,7 @@ class Validator:
         kept = truth != LEFT_OUT
         bound = truth == BOUND
         found: dict[str, float | None] = {"pooled": _probability(bound[kept], logits[kept], fdr)}
-        for column, experiment in enumerate(self.split.experiments):
+        for column, experiment in enumerate(self.columns):
             use = kept[:, column]
             if bound[use, column].sum() >= LEAST_FOR_THRESHOLD:
                 own = _probability(bound[use, column], logits[use, column], fdr)

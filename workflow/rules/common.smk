@@ -74,6 +74,11 @@ TRAINED_TRACKS = [
     if name in TRAINED_CELL_TYPES
 ]
 RENDERED = CONFIG.prediction.cell_types or list(CELL_TYPES)
+# The model, or the ensemble; and where each member of one has its own folders.
+MODEL = f"{RESULTS}/model"
+MEMBERS = list(range(CONFIG.training.ensemble))
+MEMBER = "" if len(MEMBERS) == 1 else "members/{member}/"
+HISTORIES = expand(f"{RESULTS}/{MEMBER}training/history.svg", member=MEMBERS)
 SHARDS = list(range(CONFIG.prediction.shards))
 # The factors of each job that renders a cell type.
 BATCHES = factor_batches(
@@ -167,6 +172,11 @@ def accessibility_option(wildcards, input):
 def accessibility_folder(wildcards):
     """The folder with the accessibility bigWigs of all cell types."""
     return f"{RESULTS}/accessibility"
+
+
+def member_option(wildcards):
+    """How `tfbind train` is told which member of an ensemble it trains."""
+    return ["--member", wildcards.member] if MEMBER else []
 
 
 # --- what a profile gives a job: no rule says anything of a site, and no change of it reruns anything --------------

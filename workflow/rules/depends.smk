@@ -4,9 +4,9 @@
 # the configuration that its result depends on, and no others (and, by `cells`, the columns of the tables):
 #
 #   key changed                                   first step that runs again
-#   seed                                          simulate (if any), else train and evaluate
+#   seed                                          simulate (if any), else split, train and evaluate
 #   simulation                                    simulate
-#   splits.held_out_...                           simulate (if any; its truth.json says so), train
+#   splits.held_out_...                           simulate (if any; its truth.json says so), split
 #   reference                                     reference
 #   accessibility                                 accessibility, of each cell type
 #   factors                                       factors
@@ -15,15 +15,19 @@
 #   targets                                       targets
 #   training.losses: a track or peak_score that   targets
 #     had no weight and now has one, or the reverse
-#   windows.bin                                   targets, train, embed
-#   windows.length, windows.core                  train, embed
-#   splits, model, training                       train
+#   windows.bin                                   targets, split, train, embed
+#   windows.length                                split, train, embed
+#   windows.core                                  train, embed
+#   splits                                        split, and what follows where it comes out otherwise
+#   model, training                               train
 #   training.fine_tuning.cache.folder, .gigabytes none: training is the same wherever they are kept
+#   training.ensemble                             ensemble; train, of members that are new, and of all from 1 to more
 #   prediction.fdr                                train (it sets the thresholds)
+#   prediction.calibration                        train
+#   prediction.uncertainty                        render
 #   prediction.shards, .precision                 embed
 #   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new
-#   splits.test_chromosomes                       train (what it must not see), evaluate
 #   prediction.batch_size                         none: an embedding does not depend on it
 #   name, mirror, tables (their paths)            none; another name is another run
 
@@ -39,24 +43,30 @@ DEPENDS_ON = {
     "factors": ["factors"],
     "contexts": ["contexts.text"],
     "targets": ["targets", "windows.bin"],
+    "split": ["seed", "windows.bin", "windows.length", "splits"],
     "train": [
         "seed",
         "windows",
         "contexts",
-        "splits",
         "model",
         "training",
         "prediction.fdr",
+        "prediction.calibration",
     ],
     "embed": [
         "windows",
         "prediction.shards",
         "prediction.precision",
     ],
-    "evaluate": ["seed", "splits.test_chromosomes"],
+    "evaluate": ["seed"],
 }
 # Of the keys of `train`, those that change nothing.
-PLACE_OF_CACHE = {"training": {"fine_tuning": {"cache": {"folder", "gigabytes"}}}}
+CHANGES_NOTHING = {
+    "training": {
+        "ensemble": True,
+        "fine_tuning": {"cache": {"folder", "gigabytes"}},
+    }
+}
 
 
 def settings_of(step):
@@ -66,7 +76,7 @@ def settings_of(step):
 
 def setting(key):
     """The value at a key such as `prediction.fdr`."""
-    value = CONFIG.model_dump(mode="json", exclude=PLACE_OF_CACHE)
+    value = CONFIG.model_dump(mode="json", exclude=CHANGES_NOTHING)
     for part in key.split("."):
         value = value[part]
     return value

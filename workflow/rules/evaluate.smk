@@ -7,7 +7,8 @@ rule evaluate:
         reference=rules.reference.output,
         factors=rules.factors.output,
         targets=rules.targets.output,
-        model=rules.train.output.model,
+        split=rules.split.output,
+        model=MODEL,
         embedding=rules.assemble.output,
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
@@ -28,7 +29,7 @@ rule evaluate:
         gpus=gpus,
     shell:
         "tfbind evaluate --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
-        " --targets {input.targets:q} --model {input.model:q} --embedding {input.embedding:q}"
+        " --targets {input.targets:q} --split {input.split:q} --model {input.model:q} --embedding {input.embedding:q}"
         " --accessibility {params.accessibility:q} {params.contexts:q} --output {output:q} --threads {threads}"
         " --gpus {params.gpus} > {log:q} 2>&1"
 
@@ -38,6 +39,7 @@ rule ablate:
         reference=rules.reference.output,
         factors=rules.factors.output,
         targets=rules.targets.output,
+        split=rules.split.output,
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
         variants="config/ablation.yaml",
@@ -58,6 +60,6 @@ rule ablate:
         gpus=gpus,
     shell:
         "tfbind ablate --config {params.config:q} --variants {input.variants:q} --reference {input.reference:q}"
-        " --factors {input.factors:q} --targets {input.targets:q} --accessibility {params.accessibility:q}"
+        " --factors {input.factors:q} --targets {input.targets:q} --split {input.split:q} --accessibility {params.accessibility:q}"
         " {params.contexts:q} --work {params.work:q} --output {output:q} --threads {threads}"
         " --gpus {params.gpus} > {log:q} 2>&1"

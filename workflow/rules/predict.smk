@@ -5,7 +5,7 @@
 rule embed:
     input:
         reference=rules.reference.output,
-        model=rules.train.output.model,
+        model=MODEL,
     output:
         tokens=f"{RESULTS}/genome_embedding/shards/{{shard}}.npy",
         about=f"{RESULTS}/genome_embedding/shards/{{shard}}.npy.json",
@@ -29,7 +29,7 @@ rule embed:
 rule assemble:
     input:
         reference=rules.reference.output,
-        model=rules.train.output.model,
+        model=MODEL,
         shards=expand(rules.embed.output.tokens, shard=SHARDS),
         about=expand(rules.embed.output.about, shard=SHARDS),
     output:
@@ -49,7 +49,7 @@ rule render:
     input:
         reference=rules.reference.output,
         factors=rules.factors.output,
-        model=rules.train.output.model,
+        model=MODEL,
         embedding=rules.assemble.output,
         accessibility=accessibility_track,
         contexts=context_of,
@@ -67,6 +67,7 @@ rule render:
         accessibility=accessibility_option,
         contexts=contexts_option,
         factors=factors_of_batch,
+        uncertainty=CONFIG.prediction.uncertainty,
         cell_type=described_cell_type,
         gpus=gpus,
     shell:

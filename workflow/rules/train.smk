@@ -7,16 +7,17 @@ rule train:
         reference=rules.reference.output,
         factors=rules.factors.output,
         targets=rules.targets.output,
+        split=rules.split.output,
         accessibility=TRAINED_TRACKS,
         contexts=contexts_of(TRAINED_CELL_TYPES),
         trunk=trunk_files(),
     output:
-        model=directory(f"{RESULTS}/model"),
-        history=f"{RESULTS}/training/history.tsv",
+        model=directory(f"{RESULTS}/{MEMBER}model"),
+        history=f"{RESULTS}/{MEMBER}training/history.tsv",
     log:
-        f"{LOGS}/train.log",
+        f"{LOGS}/{MEMBER}train.log",
     benchmark:
-        f"{LOGS}/train.benchmark.tsv"
+        f"{LOGS}/{MEMBER}train.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     threads: 16
@@ -24,26 +25,42 @@ rule train:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
         contexts=contexts_option,
-        state=f"{RESULTS}/training/state",
+        state=f"{RESULTS}/{MEMBER}training/state",
+        member=member_option,
         settings=settings_of("train"),
         launcher=launcher,
         gpus=gpus,
     shell:
         # Signals that ask it to stop are for the training alone, which keeps its state first.
         "trap '' TERM INT USR1; {params.launcher} tfbind train --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
-        " --targets {input.targets:q} --accessibility {params.accessibility:q} {params.contexts:q} --state {params.state:q}"
-        " --history {output.history:q} --output {output.model:q} --threads {threads}"
+        " --targets {input.targets:q} --split {input.split:q} --accessibility {params.accessibility:q} {params.contexts:q} --state {params.state:q}"
+        " --history {output.history:q} --output {output.model:q} {params.member:q} --threads {threads}"
         " --gpus {params.gpus} 2>&1 | tee {log:q}"
+
+
+if MEMBER:
+
+    rule ensemble:
+        input:
+            expand(rules.train.output.model, member=MEMBERS),
+        output:
+            directory(MODEL),
+        log:
+            f"{LOGS}/ensemble.log",
+        conda:
+            "../envs/tfbind.yaml"
+        shell:
+            "tfbind ensemble --output {output:q} {input:q} > {log:q} 2>&1"
 
 
 rule plot_history:
     input:
         rules.train.output.history,
     output:
-        svg=f"{RESULTS}/training/history.svg",
-        png=f"{RESULTS}/training/history.png",
+        svg=f"{RESULTS}/{MEMBER}training/history.svg",
+        png=f"{RESULTS}/{MEMBER}training/history.png",
     log:
-        f"{LOGS}/plot_history.log",
+        f"{LOGS}/{MEMBER}plot_history.log",
     localrule: True
     conda:
         "../envs/tfbind.yaml"

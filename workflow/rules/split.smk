@@ -1,0 +1,22 @@
+# What is trained on, what stops the training, and what is tested: split once, and read by every later step.
+
+
+rule split:
+    input:
+        reference=rules.reference.output,
+        factors=rules.factors.output,
+        targets=rules.targets.output,
+        domains=paths_of([CONFIG.factors.domains]),
+    output:
+        f"{RESULTS}/split.json",
+    log:
+        f"{LOGS}/split.log",
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        config=EFFECTIVE_CONFIG,
+        settings=settings_of("split"),
+        cell_types=cells(TABLES.cell_types, "cell_type", "aliases"),
+    shell:
+        "tfbind split --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
+        " --targets {input.targets:q} --output {output:q} > {log:q} 2>&1"
