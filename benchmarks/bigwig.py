@@ -26,7 +26,7 @@ from benchmarks import machine
 from tfbind.evaluation.tables import score_experiment
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.bigwig import Track, round_fixed, round_relative, write_bigwig, write_bigwigs
-from tfbind.genome.bigwig_writer import value_blocks
+from tfbind.genome.bigwig_writer import Span, value_blocks
 from tfbind.genome.reference import Reference
 from tfbind.genome.regions import Region
 from tfbind.model.batching import factor_batch
@@ -276,7 +276,7 @@ def rounding(targets: Targets) -> dict[str, dict[str, float]]:
     for name, way in ROUNDINGS.items():
         way(laid[:1000])  # the first call of all loads what it needs
         cpu, _ = _seconds(partial(way, laid))
-        room = sum(len(block.content) for block in value_blocks(0, len(laid), way(laid), 1))
+        room = sum(len(block.content) for block in value_blocks(Span(0, 0, len(laid)), way(laid), 1))
         scores = _scores(targets, tracks, labels, way)
         base = scores if base is None else base
         change = (scores - base).mean(0)

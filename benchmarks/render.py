@@ -55,7 +55,7 @@ TRACKS, CELL_TYPES = 32, 8
 # Windows and kept bins: Enformer's own, and small ones.
 FULL = {"dim": 1536, "depth": 11, "bp": 196_608, "kept": 896}
 SMALL = {"dim": 384, "depth": 2, "bp": 16_384, "kept": 112}
-ROUNDS = 2
+ROUNDS, FILL_ROUNDS = 2, 6
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _fill_seconds(store: _Store, kind: Kind, count: int, bases: int, cells: int 
     values = new_array(path, np.uint16, (1, count * cells, bins))
     pairs = torch.cartesian_prod(torch.arange(count), torch.arange(cells))
     seconds = []
-    for _ in range(1 if bases > PART else ROUNDS):
+    for _ in range(1 if bases > PART else FILL_ROUNDS):
         start = time.process_time()
         probabilities = Probabilities([Member(Predictor(model, factors, data), Calibration())])
         fill_numbers(values, probabilities, pairs, store.tokens, store, [Region("genome", 0, bins)])

@@ -14,6 +14,7 @@ def test_tracks_are_measured_beside_pairs(monkeypatch, capsys, tmp_path):
         "TRACKS": 4,
         "CELL_TYPES": 2,
         "ROUNDS": 1,
+        "FILL_ROUNDS": 1,
     }
     small = {"dim": 384, "depth": 1, "bp": 2048, "kept": 8}
     for name, size in {**sizes, "SMALL": small, "KINDS": dict([*render.KINDS.items()][:2])}.items():

@@ -136,6 +136,29 @@ def test_both_readers_find_values_and_statistics_at_every_resolution(tmp_path: P
         np.testing.assert_allclose([summary["sum"], summary["std"]], [whole.sum(), whole.std()], rtol=1e-6)
 
 
+@pytest.mark.parametrize("part", [range(1), range(63, 70), range(9000, 30_000), range(99_990, 170_001)], ids=str)
+def test_a_part_of_a_chromosome(tmp_path: Path, part: range) -> None:
+    """The last bin of chr2 has 3 bp."""
+    path, track = tmp_path / "x.bw", random_track(LARGE, 10)["chr2"]
+    write_bigwig(path, LARGE, [("chr2", track[part.start : part.stop])], 10, part)
+    bases = np.repeat(track, 10)[: LARGE["chr2"]]
+    start, end = part.start * 10, min(part.stop * 10, LARGE["chr2"])
+    for found in both(path, "chr2", LARGE["chr2"]):
+        np.testing.assert_array_equal(found[start:end], bases[start:end])
+        assert np.isnan(found[:start]).all() and np.isnan(found[end:]).all()
+    with pybigtools.open(str(path)) as handle:
+        for level in handle.zooms():
+            records = list(handle.zoom_records(level, "chr2"))
+            assert [record[:2] for record in records] == [
+                (low, min(low + level, end)) for low in range(start, end, level)
+            ]
+            check_records(records, bases)
+        assert handle.info()["summary"]["basesCovered"] == end - start
+    with pyBigWig.open(str(path)) as handle:
+        mean = bases[start:end].mean(dtype=np.float64)
+        assert handle.stats("chr2", start, end) == [pytest.approx(mean, rel=1e-4, abs=1e-6)]
+
+
 def check_records(records: list, bases: np.ndarray) -> None:
     for start, end, found in records:
         part = bases[start:end].astype(np.float64)
@@ -284,6 +307,17 @@ def test_arrays_that_do_not_fit(tmp_path: Path, values: list, problem: str) -> N
     with pytest.raises(ValueError, match=problem):
         write_bigwig(tmp_path / "x.bw", SIZES, values, 10)
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    ("part", "count"), [(range(9, 11), 2), (range(2, 4), 3), (range(-1, 1), 2), (range(3, 3), 0)], ids=str
+)
+def test_parts_that_do_not_fit(tmp_path: Path, part: range, count: int) -> None:
+    with pytest.raises(ValueError, match=rf"10 bins of 10 bp, not \({count},\) of range"):
+        write_bigwig(tmp_path / "x.bw", SIZES, [("chrI", np.ones(count))], 10, part)
+    with pytest.raises(InputError, match="at chrI:50 is not a finite number"):
+        write_bigwig(tmp_path / "x.bw", SIZES, [("chrI", [1, np.nan])], 10, range(4, 6))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,7 @@ def test_region_is_a_part_of_the_whole(request, tmp_path, made_by, chrom, first,
         with pyBigWig.open(str(made.output / f"{factor}.bw")) as handle:
             assert dict(handle.chroms()) == dict(sizes)
             found = handle.values(chrom, start, end, numpy=True)
-            assert len(handle.intervals(chrom)) == count
+            assert handle.header()["nBasesCovered"] == end - start
         with pyBigWig.open(str(folder / f"{factor}.bw")) as handle:
             whole = handle.values(chrom, start, end, numpy=True)
         np.testing.assert_allclose(found, whole, rtol=0, atol=1e-6)

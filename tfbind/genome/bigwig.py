@@ -34,7 +34,11 @@ class Track:
 
 
 def write_bigwig(
-    path: str | Path, sizes: Mapping[str, int], values: Iterable[tuple[str, np.ndarray]], bin: int
+    path: str | Path,
+    sizes: Mapping[str, int],
+    values: Iterable[tuple[str, np.ndarray]],
+    bin: int,
+    part: range | None = None,
 ) -> None:
     """Write one value a bin, each as the float32 nearest to it; the same values give the same bytes.
 
@@ -50,6 +54,9 @@ def write_bigwig(
     values
         (chromosome, numbers (ceil(size / bin),)) in the order of `sizes`; may be a generator, of which one
         chromosome is held at a time. The last bin ends with the chromosome.
+    part
+        Consecutive bins that are given of each chromosome, (len(part),); bases elsewhere have no value. By
+        default, all.
 
     Raises
     ------
@@ -66,10 +73,10 @@ def write_bigwig(
     if too_long := [chrom for chrom, size in sizes.items() if not 0 < size <= LARGEST_SIZE]:
         raise ValueError(f"a bigWig cannot hold chromosome '{too_long[0]}' of {sizes[too_long[0]]} bp")
     if isinstance(values, Collection):
-        for _ in _checked(path, sizes, values, bin):
+        for _ in _checked(path, sizes, values, bin, part):
             pass
     with atomic_path(path) as temporary, temporary.open("wb") as raw:
-        write_values(raw, sizes, _checked(path, sizes, values, bin), bin)
+        write_values(raw, sizes, _checked(path, sizes, values, bin, part), bin, part.start if part else 0)
 
 
 def write_bigwigs(tracks: Iterable[Track], workers: int) -> None:
@@ -99,7 +106,11 @@ def write_bigwigs(tracks: Iterable[Track], workers: int) -> None:
 
 
 def _checked(
-    path: Path, sizes: Mapping[str, int], values: Iterable[tuple[str, np.ndarray]], bin: int
+    path: Path,
+    sizes: Mapping[str, int],
+    values: Iterable[tuple[str, np.ndarray]],
+    bin: int,
+    part: range | None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The values as float32, once they are known to fit."""
     order = {chrom: index for index, chrom in enumerate(sizes)}
@@ -108,13 +119,15 @@ def _checked(
         if order.get(chrom, -1) <= last:
             raise ValueError(f"chromosome '{chrom}' is unknown or out of the order of {list(sizes)}")
         last = order[chrom]
-        array = np.asarray(given)
-        if array.shape != (bin_count(sizes[chrom], bin),):
-            count = bin_count(sizes[chrom], bin)
-            raise ValueError(f"{chrom} of {sizes[chrom]} bp has {count} bins of {bin} bp, not {array.shape}")
+        array, count = np.asarray(given), bin_count(sizes[chrom], bin)
+        bins = range(count) if part is None else part
+        if array.shape != (len(bins),) or not 0 <= bins.start < bins.stop <= count:
+            given = array.shape if part is None else f"{array.shape} of {part}"
+            raise ValueError(f"{chrom} of {sizes[chrom]} bp has {count} bins of {bin} bp, not {given}")
         if len(wrong := np.flatnonzero(~(np.abs(array) <= LARGEST_VALUE))):
             at = int(wrong[0])
-            problem = f"value {array[at]} at {chrom}:{at * bin} is not a finite number that a bigWig can hold"
+            where = f"{chrom}:{bins[at] * bin}"
+            problem = f"value {array[at]} at {where} is not a finite number that a bigWig can hold"
             raise InputError(problem, file=path, mend="find out what made it: a track holds finite values only")
         yield chrom, array.astype(np.float32)
 

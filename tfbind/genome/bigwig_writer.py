@@ -45,7 +45,7 @@ RECORD = np.dtype(
 
 
 def write_values(
-    raw: BinaryIO, sizes: Mapping[str, int], values: Iterable[tuple[str, np.ndarray]], bin: int
+    raw: BinaryIO, sizes: Mapping[str, int], values: Iterable[tuple[str, np.ndarray]], bin: int, first: int = 0
 ) -> None:
     """Write a whole bigWig.
 
@@ -56,7 +56,10 @@ def write_values(
     sizes
         All chromosomes, bp.
     values
-        (chromosome, float32 (ceil(size / bin),)), finite, in the order of `sizes`; each at most once.
+        (chromosome, float32 (bins,)), finite, in the order of `sizes`; each at most once. A last bin that the
+        chromosome's end cuts ends there.
+    first
+        The bin of a chromosome where its values begin.
     """
     lengths = _levels(max(sizes.values(), default=0), bin)
     total_at = HEADER.size + LEVEL.size * len(lengths)
@@ -67,16 +70,19 @@ def write_values(
     raw.write(bytes(8))
     numbers = {chrom: number for number, chrom in enumerate(sizes)}
     leaves: list[tuple[int, ...]] = []
+    spans: dict[str, Span] = {}
     summaries: dict[str, Summary] = {}
     for chrom, array in values:
-        leaves += _put(raw, value_blocks(numbers[chrom], sizes[chrom], array, bin))
-        summaries[chrom] = summarize(array, sizes[chrom], bin)
+        start, end = first * bin, min((first + len(array)) * bin, sizes[chrom])
+        spans[chrom] = Span(numbers[chrom], start, end)
+        leaves += _put(raw, value_blocks(spans[chrom], array, bin))
+        summaries[chrom] = summarize(array, end - start, bin)
     index_at = raw.tell()
     raw.write(_index(leaves, index_at))
     total = _total(summaries.values())
     headers = []
     for length in lengths:
-        headers.append((length, 0, *_put_summaries(raw, numbers, sizes, summaries, length)))
+        headers.append((length, 0, *_put_summaries(raw, spans, summaries, length)))
         summaries = {chrom: summary.coarser() for chrom, summary in summaries.items()}
     raw.write(struct.pack("<I", MAGIC))
     raw.seek(0)
@@ -96,32 +102,40 @@ def write_values(
 
 
 @dataclass(frozen=True)
-class Block:
-    """A compressed block of one chromosome; its number, and 0-based half-open bp."""
+class Span:
+    """A part of a chromosome: its number, and 0-based half-open bp."""
 
     chrom: int
     start: int
     end: int
+
+
+@dataclass(frozen=True)
+class Block(Span):
+    """A compressed block of one."""
+
     content: bytes
 
 
-def value_blocks(chrom: int, size: int, values: np.ndarray, bin: int) -> Iterator[Block]:
-    """Blocks of a chromosome's bins, float32 (ceil(size / bin),).
+def value_blocks(span: Span, values: np.ndarray, bin: int) -> Iterator[Block]:
+    """Blocks of a span's bins, float32 (bins,).
 
     A block holds a value a bin or, where that is shorter, runs of equal values: mostly empty tracks are then read
     as few entries. A last bin that ends early, with the chromosome, is a run of its own.
     """
-    full = size // bin
+    chrom, start = span.chrom, span.start
+    full = (span.end - start) // bin
     for low in range(0, full, BINS_A_BLOCK):
         part = values[low : min(low + BINS_A_BLOCK, full)]
         first = np.flatnonzero(np.concatenate([[True], part[1:] != part[:-1]]))
         if len(first) * RUN.itemsize < part.nbytes:
-            yield _runs(chrom, np.append(first + low, low + len(part)) * bin, part[first])
+            yield _runs(chrom, start + np.append(first + low, low + len(part)) * bin, part[first])
         else:
             content = part.astype("<f4", copy=False).tobytes()
-            yield _block(chrom, low * bin, (low + len(part)) * bin, bin, STEPS, len(part), content)
+            ends = start + low * bin, start + (low + len(part)) * bin
+            yield _block(chrom, *ends, bin, STEPS, len(part), content)
     if full < len(values):
-        yield _runs(chrom, np.array([full * bin, size]), values[full:])
+        yield _runs(chrom, np.array([start + full * bin, span.end]), values[full:])
 
 
 def _runs(chrom: int, edges: np.ndarray, values: np.ndarray) -> Block:
@@ -165,10 +179,10 @@ class Summary:
 
 
 def summarize(values: np.ndarray, size: int, bin: int) -> Summary:
-    """Summary of a chromosome's bins, float32 (ceil(size / bin),), over stretches of `FIRST` bins."""
+    """Summary of bins that are `size` bp long, float32 (ceil(size / bin),), over stretches of `FIRST` bins."""
     first = np.arange(0, len(values), FIRST)
     covered = np.minimum((first + FIRST) * bin, size) - first * bin
-    # The last bin ends with the chromosome.
+    # The last bin may end early.
     missing, last = len(values) * bin - size, float(values[-1])
     wide = values.astype(np.float64)
     total, squares = (np.add.reduceat(each, first) * bin for each in (wide, wide * wide))
@@ -194,34 +208,30 @@ def _total(summaries: Iterable[Summary]) -> tuple[int, float, float, float, floa
 
 
 def _put_summaries(
-    raw: BinaryIO,
-    numbers: Mapping[str, int],
-    sizes: Mapping[str, int],
-    summaries: Mapping[str, Summary],
-    length: int,
+    raw: BinaryIO, spans: Mapping[str, Span], summaries: Mapping[str, Summary], length: int
 ) -> tuple[int, int]:
     """Write a level of summaries; where its records and its index are."""
     data_at = raw.tell()
     raw.write(struct.pack("<I", sum(len(summary.covered) for summary in summaries.values())))
     leaves: list[tuple[int, ...]] = []
     for chrom, summary in summaries.items():
-        leaves += _put(raw, _record_blocks(numbers[chrom], sizes[chrom], summary, length))
+        leaves += _put(raw, _record_blocks(spans[chrom], summary, length))
     index_at = raw.tell()
     raw.write(_index(leaves, index_at))
     return data_at, index_at
 
 
-def _record_blocks(chrom: int, size: int, summary: Summary, length: int) -> Iterator[Block]:
+def _record_blocks(span: Span, summary: Summary, length: int) -> Iterator[Block]:
     rows = np.empty(len(summary.covered), dtype=RECORD)
-    rows["chrom"], rows["covered"] = chrom, summary.covered
-    rows["start"] = np.arange(len(rows)) * length
-    rows["end"] = np.minimum((np.arange(len(rows)) + 1) * length, size)
+    rows["chrom"], rows["covered"] = span.chrom, summary.covered
+    rows["start"] = span.start + np.arange(len(rows)) * length
+    rows["end"] = np.minimum(span.start + (np.arange(len(rows)) + 1) * length, span.end)
     for name in ("least", "most", "sum", "squares"):
         rows[name] = np.clip(getattr(summary, name), -LARGEST, LARGEST)
     for low in range(0, len(rows), RECORDS_A_BLOCK):
         part = rows[low : low + RECORDS_A_BLOCK]
         start, end = int(part["start"][0]), int(part["end"][-1])
-        yield Block(chrom, start, end, zlib.compress(part.tobytes(), COMPRESSION))
+        yield Block(span.chrom, start, end, zlib.compress(part.tobytes(), COMPRESSION))
 
 
 # --- trees ------------------------------------------------------------------------------------------------------

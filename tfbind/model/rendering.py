@@ -270,8 +270,9 @@ class _Group:
             products = torch.bmm(self.tokens, dna.permute(1, 2, 0)).unflatten(1, (-1, self.size))
             mapped = _normalised_map(filip, self._pooled(filip, products))
             torch.mul(mapped, self.has_protein[:, None], out=features[: self.heads])
-        hidden = F.gelu(self.first @ features.flatten(1))
-        met = F.gelu(torch.addmm(self.second_bias, self.second, hidden))
+        # In place: what is written anew leaves the cache.
+        hidden = torch.ops.aten.gelu_(self.first @ features.flatten(1))
+        met = torch.ops.aten.gelu_(torch.addmm(self.second_bias, self.second, hidden))
         return met.unflatten(1, (self.size, -1)).mul_(self.scale)
 
     def _pooled(self, filip: Filip, products: Tensor) -> Tensor:

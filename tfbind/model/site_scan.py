@@ -1,9 +1,9 @@
 """Scanning motifs as `scan_motifs` does, by tables of words of DNA: the way that rendering takes.
 
 The exponential of a motif's score at a site is a product over words of `WORD` bases, each looked up in a table
-(`word_kernel.py`): its maximum over a bin is the best site's, and its mean the soft one's, without an exponential a
-site. Words are counted from the site's middle base, to either side, and what a motif does not cover is a factor of
-1: a motif's products are rounded alike whatever motifs are scanned beside it.
+(`word_kernel.py`). Its maximum over a bin is the best site's, its mean the soft one's: no exponential is taken a
+site. Words are counted from the site's middle base, to either side, and what a motif does not cover is a
+factor of 1: products are rounded alike whatever motifs are scanned beside it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfbind.core.files import atomic_path
+from tfbind.genome.bigwig import write_bigwig
 from tfbind.genome.reference import Reference
 from tfbind.genome.regions import parse_place
 
@@ -60,20 +60,5 @@ def write_region(path: Path, sizes: Mapping[str, int], region: Region, values: n
     values
         Finite, float32 (region.count,).
     """
-    import pyBigWig
-
-    start = region.first * bin
-    end = min(start + len(values) * bin, sizes[region.chrom])
-    numbers = np.asarray(values, dtype=np.float64)
-    # Entries of one span; the chromosome's last bin may be shorter.
-    even = (end - start) // bin
-    with atomic_path(path) as temporary:
-        handle = pyBigWig.open(str(temporary), "w")
-        try:
-            handle.addHeader([(chrom, int(size)) for chrom, size in sizes.items()], maxZooms=0)
-            if even:
-                handle.addEntries(region.chrom, start, values=numbers[:even], span=bin, step=bin)
-            if even < len(numbers):
-                handle.addEntries([region.chrom], [start + even * bin], ends=[end], values=numbers[even:])
-        finally:
-            handle.close()
+    part = range(region.first, region.first + region.count)
+    write_bigwig(path, sizes, [(region.chrom, values)], bin, part)

@@ -1,0 +1,271 @@
+"""A network of one factor alone, trained on nothing but its own peaks: what knowing other factors must beat.
+
+It sees DNA and the accessibility of the cell type, and is trained on all training cell types of its factor, so it
+predicts further ones. Of proteins, motifs and other factors' peaks it knows nothing, and a factor that was not
+measured has none. Windows are drawn around its peaks and around open chromatin, with weights that keep the loss
+that of all training regions; the weights are kept that rank the validation regions best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tfbind.config import TrainingSettings, TrunkSettings
+from tfbind.core.metrics import average_precision
+from tfbind.genome.regions import Region
+from tfbind.model.context_encoder import ACCESSIBILITY_REACH, AccessibilityTower
+from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND, GenomeData
+from tfbind.model.dilated import DilatedTrunk
+from tfbind.model.head import INITIAL_BIAS
+from tfbind.model.losses import binding_loss
+from tfbind.training.optimization import make_optimizer, set_rates
+from tfbind.training.sampling import WindowSampler
+
+# bp of a window, and of what is not counted at either side: each counted bin sees as much around it.
+WINDOW, AROUND = 4096, 1024
+# This share of the training bins is called open, in each cell type.
+OPEN = 0.02
+# Bins predicted at once.
+STRETCH = 1024
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    steps, windows
+        Steps, and windows of each.
+    drawn
+        Share of windows around peaks and open chromatin, half of them each; the others lie anywhere.
+    checks, patience
+        Validations, evenly spaced; so many without a better one end the training.
+    """
+
+    steps: int = 500
+    windows: int = 16
+    drawn: float = 0.7
+    learning_rate: float = 3e-3
+    checks: int = 5
+    patience: int = 2
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """What the optimizer is made of."""
+        return TrainingSettings(
+            steps=self.steps, warmup_steps=min(20, self.steps // 10), learning_rate=self.learning_rate
+        )
+
+
+class FactorCnn(nn.Module):
+    """Convolutions over DNA, joined with the accessibility around each bin.
+
+    Parameters
+    ----------
+    bin
+        bp of a bin, a power of two.
+    """
+
+    def __init__(self, bin: int, *, dim: int = 48, depth: int = 3, hidden: int = 16) -> None:
+        super().__init__()
+        self.bin = bin
+        self.trunk = DilatedTrunk(TrunkSettings(kind="dilated", dim=dim, depth=depth), bin)
+        self.accessibility = AccessibilityTower(hidden)
+        self.of_dna, self.of_cell = nn.Linear(dim, dim), nn.Linear(hidden, dim)
+        self.out = nn.Linear(dim, 1)
+        nn.init.constant_(self.out.bias, INITIAL_BIAS["binding"])
+
+    def forward(self, codes: Tensor, accessibility: Tensor, has_track: Tensor) -> Tensor:
+        """Logits (windows, bins, cells).
+
+        Parameters
+        ----------
+        codes
+            Base codes (windows, bp).
+        accessibility
+            (windows, bins and `ACCESSIBILITY_REACH` more on either side, cells).
+        has_track
+            bool (cells,).
+        """
+        dna = self.of_dna(self.trunk(codes))
+        near = self.accessibility(accessibility, has_track)[:, ACCESSIBILITY_REACH:-ACCESSIBILITY_REACH]
+        joined = nn.functional.gelu(dna.unsqueeze(2) + self.of_cell(near))
+        return self.out(joined).squeeze(-1)
+
+
+def train_factor_cnn(
+    data: GenomeData,
+    columns: Sequence[int],
+    cells: Sequence[int],
+    train: Sequence[Region],
+    validation: Sequence[Region],
+    *,
+    seed: int,
+    schedule: Schedule = Schedule(),
+) -> FactorCnn | None:
+    """Train the network of a factor.
+
+    Parameters
+    ----------
+    data
+        With labels, and accessibility of the cell types.
+    columns, cells
+        The factor's training experiments: columns of the labels, and of their cell types in `data`.
+    train, validation
+        Regions; nothing is read elsewhere but what lies around their bins.
+    seed
+        Of weights and windows.
+
+    Returns
+    -------
+    The network, in eval mode; None where nothing is bound in the training regions.
+    """
+    own = _of_factor(data, columns, cells, train, validation)
+    count = len(columns)
+    sampler = WindowSampler(
+        own,
+        train,
+        range(own.labels[train[0].chrom].shape[1]),
+        bins=WINDOW // data.bin,
+        peak_fraction=schedule.drawn,
+        seed=seed,
+        context_bins=ACCESSIBILITY_REACH,
+        crop=AROUND // data.bin,
+    )
+    if not any((_labels(own, region)[:, :count] == BOUND).any() for region in train):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = FactorCnn(data.bin)
+        return _trained(model, own, sampler, count, validation, schedule)
+
+
+def _trained(
+    model: FactorCnn,
+    own: GenomeData,
+    sampler: WindowSampler,
+    count: int,
+    validation: Sequence[Region],
+    schedule: Schedule,
+) -> FactorCnn:
+    settings = schedule.settings
+    optimizer = make_optimizer(model, model.trunk, settings)
+    has_track = torch.as_tensor(own.has_track)
+    best, kept, worse = -1.0, None, 0
+    checks = {schedule.steps * number // schedule.checks for number in range(1, schedule.checks + 1)}
+    for step in range(schedule.steps):
+        model.train()
+        set_rates(optimizer, step, settings)
+        batch = sampler.batch(step, schedule.windows)
+        accessibility = torch.as_tensor(np.ascontiguousarray(batch.accessibility))
+        logits = model(torch.as_tensor(np.ascontiguousarray(batch.codes)), accessibility, has_track)
+        labels = torch.as_tensor(np.ascontiguousarray(batch.labels[..., :count]))
+        counted = logits[:, sampler.crop : sampler.crop + sampler.counted]
+        loss = binding_loss(counted, labels, torch.as_tensor(batch.weights))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step + 1 in checks:
+            found = _mean_auprc(model, own, count, validation)
+            worse = 0 if found > best else worse + 1
+            if found > best:
+                best, kept = found, deepcopy(model.state_dict())
+            if worse == schedule.patience:
+                break
+    model.load_state_dict(kept)
+    return model.eval()
+
+
+def predict_factor(
+    model: FactorCnn, data: GenomeData, cells: Sequence[int], regions: Sequence[Region]
+) -> np.ndarray:
+    """Probabilities of binding in some cell types of `data`, float32 (cells, bins of all regions)."""
+    model.eval()
+    has_track = torch.as_tensor(data.has_track[list(cells)])
+    around, near = AROUND // data.bin, ACCESSIBILITY_REACH
+    parts = []
+    for region in regions:
+        bins = region.bins(data.bin)
+        for first in range(bins.start, bins.stop, STRETCH):
+            count = min(STRETCH, bins.stop - first)
+            codes = data.window_codes(region.chrom, first - around, count + 2 * around)
+            accessibility = data.window_accessibility(
+                region.chrom, first - around - near, count + 2 * (around + near)
+            )[:, list(cells)]
+            with torch.inference_mode():
+                logits = model(torch.tensor(codes[None]), torch.tensor(accessibility[None]), has_track)[0]
+            parts.append(logits[around : around + count].sigmoid().T.numpy())
+    return np.concatenate(parts, axis=1)
+
+
+def _of_factor(
+    data: GenomeData,
+    columns: Sequence[int],
+    cells: Sequence[int],
+    train: Sequence[Region],
+    validation: Sequence[Region],
+) -> GenomeData:
+    """The factor's part of the data: a cell type an experiment, its labels, and after them where it is open.
+
+    Regions alone are looked at; elsewhere nothing is said.
+    """
+    own = list(cells)
+    bounds = [_open_from(data, cell, train) for cell in own]
+    labels = {}
+    for region in (*train, *validation):
+        if region.chrom not in labels:
+            shape = (data.bins(region.chrom), 2 * len(own))
+            labels[region.chrom] = np.full(shape, LEFT_OUT, dtype=np.uint8)
+        found = _labels(data, region)[:, list(columns)]
+        part = _bins(region, data.bin)
+        is_open = data.accessibility[region.chrom][part][:, own] > bounds
+        opened = np.where(found == LEFT_OUT, LEFT_OUT, np.where(is_open, BOUND, UNBOUND))
+        labels[region.chrom][part] = np.concatenate([found, opened], axis=1)
+    accessibility = {chrom: data.accessibility[chrom][:, own] for chrom in labels}
+    codes = {chrom: data.codes[chrom] for chrom in labels}
+    return replace(
+        data,
+        codes=codes,
+        accessibility=accessibility,
+        has_track=data.has_track[own],
+        labels=labels,
+        known=None,
+        signal=None,
+        score=None,
+    )
+
+
+def _open_from(data: GenomeData, cell: int, train: Sequence[Region]) -> float:
+    """Accessibility that few of the training bins exceed."""
+    parts = [data.accessibility[region.chrom][_bins(region, data.bin), cell] for region in train]
+    return float(np.quantile(np.concatenate(parts), 1 - OPEN))
+
+
+def _bins(region: Region, bin: int) -> slice:
+    bins = region.bins(bin)
+    return slice(bins.start, bins.stop)
+
+
+def _labels(data: GenomeData, region: Region) -> np.ndarray:
+    return np.asarray(data.labels[region.chrom][_bins(region, data.bin)])
+
+
+def _mean_auprc(model: FactorCnn, own: GenomeData, count: int, regions: Sequence[Region]) -> float:
+    """Mean average precision over the experiments that have bound and unbound bins there; 0 without any."""
+    found = predict_factor(model, own, range(count), regions)
+    truth = np.concatenate([_labels(own, region)[:, :count] for region in regions])
+    scores = []
+    for column in range(count):
+        kept = truth[:, column] != LEFT_OUT
+        bound = truth[kept, column] == BOUND
+        if bound.any() and not bound.all():
+            scores.append(average_precision(bound, found[column, kept]))
+    return float(np.mean(scores)) if scores else 0.0
