@@ -437,7 +437,7 @@ class TrunkSettings(Section):
         "enformer",
         description="`enformer`: convolutions, then attention over the window. `dilated`: a small convolutional "
         "network (pooling convolutions, then dilated residual blocks), for short windows and little data. "
-        "`motifs`: the motifs of a library (`pretrained`: a MEME file) scanned over the DNA, with nothing in it "
+        "`motifs`: the motifs of a library (`pretrained`) scanned over the DNA, with nothing in it "
         "that trains; give it a `model.tower` to learn on top, and `training.fine_tuning` mode frozen.",
     )
     pretrained: str | None = Field(
@@ -481,7 +481,9 @@ class TrunkSettings(Section):
     @model_validator(mode="after")
     def _library_of_motifs(self) -> TrunkSettings:
         if self.kind == "motifs" and self.pretrained is None and not self.motif_columns:
-            raise ValueError("kind motifs needs its library: give pretrained, the path of a MEME file")
+            raise ValueError(
+                "kind motifs needs its library: give pretrained, a MEME file or e.g. JASPAR2024 Vertebrates"
+            )
         if self.kind != "motifs" and self.motif_columns:
             raise ValueError(f"motif_columns: only for kind motifs, not for {self.kind}")
         return self
@@ -872,8 +874,8 @@ class TrainingSettings(Section):
     def _shares_of_windows(self) -> TrainingSettings:
         if self.peak_fraction + self.open_fraction > 1:
             raise ValueError(
-                f"peak_fraction ({self.peak_fraction:g}) and open_fraction ({self.open_fraction:g}) must add up to "
-                "at most 1: they are shares of the windows"
+                f"peak_fraction ({self.peak_fraction:g}) and open_fraction ({self.open_fraction:g}) are shares of "
+                "the windows and add up to more than 1"
             )
         return self
 

@@ -16,7 +16,9 @@ from tfbind.model.data import BOUND, GenomeData
 
 BIN, BINS = 32, 6000
 SITE = [2, 1, 3, 2, 0, 1, 2, 3, 0, 3]
-TRAIN, STOP, TEST = (Region("one", low * BIN, high * BIN) for low, high in ((0, 4000), (4050, 4800), (4850, 6000)))
+TRAIN, STOP, TEST = (
+    Region("one", low * BIN, high * BIN) for low, high in ((0, 4000), (4050, 4800), (4850, 6000))
+)
 QUICK = Schedule(steps=80, windows=12, checks=2)
 
 

@@ -122,5 +122,13 @@ def test_a_checkpoint_never_reads_the_library_again(library, trunk, tmp_path):
 def test_a_library_is_needed(tmp_path):
     with pytest.raises(ValidationError, match="needs its library"):
         TrunkSettings(kind="motifs")
-    with pytest.raises(InputError, match="the library of motifs is not there"):
+    with pytest.raises(InputError, match="the library of motifs .* is not there"):
         make_trunk(TrunkSettings(kind="motifs", pretrained=str(tmp_path / "none.meme")), BIN)
+
+
+def test_a_group_of_jaspar_s_is_a_library():
+    every = make_trunk(TrunkSettings(kind="motifs", pretrained="JASPAR2024 Fungi"), BIN)
+    in_vitro = make_trunk(TrunkSettings(kind="motifs", pretrained="JASPAR2024 fungi in vitro"), BIN)
+    assert 100 < in_vitro.settings.dim < every.settings.dim < 300
+    with pytest.raises(InputError, match="no motifs of the group 'Dragons'"):
+        make_trunk(TrunkSettings(kind="motifs", pretrained="JASPAR2024 Dragons"), BIN)

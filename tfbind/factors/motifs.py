@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,17 @@ from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
 from tfbind.factors.lines import numbered_lines
 
+# JASPAR's data types of motifs that were measured outside of cells.
+IN_VITRO = (
+    "HT-SELEX",
+    "CAP-SELEX",
+    "NCAP-SELEX",
+    "SELEX",
+    "SMiLE-seq",
+    "PBM",
+    "PBM, CSA and/or DIP-chip",
+    "bacterial 1-hybrid",
+)
 UNIFORM = (0.25, 0.25, 0.25, 0.25)
 
 _JASPAR_ID = re.compile(r"(?P<base>(?:MA|UN)\d{4,})(?:\.(?P<version>\d+))?")
@@ -158,15 +170,7 @@ def jaspar_motif(identifier: str, release: str = "JASPAR2024") -> Motif:
     InputError
         An unknown release or id; the error lists what there is.
     """
-    from pyjaspar import jaspar_releases, jaspardb
-
-    if release not in jaspar_releases:
-        raise InputError(
-            f"unknown JASPAR release '{release}'",
-            key="factors.jaspar",
-            mend=f"use one of {', '.join(sorted(jaspar_releases))}",
-        )
-    database = jaspardb(release=release)
+    database = _jaspar(release, "factors.jaspar")
     try:
         parsed = _JASPAR_ID.fullmatch(identifier)
         found = None
@@ -180,9 +184,59 @@ def jaspar_motif(identifier: str, release: str = "JASPAR2024") -> Motif:
             raise InputError(f"no motif '{identifier}' in {release}", mend=mend)
     finally:
         database.conn.close()
+    return _of_jaspar(found)
+
+
+def jaspar_library(group: str, release: str = "JASPAR2024", *, in_vitro: bool = False) -> list[Motif]:
+    """The latest version of each CORE motif of a taxonomic group, of the database that pyjaspar ships.
+
+    Parameters
+    ----------
+    group
+        As JASPAR names it, e.g. Vertebrates or Fungi; case does not matter.
+    in_vitro
+        Only those measured in vitro (`IN_VITRO`), by the data type that JASPAR states: no matrix then comes of
+        ChIP of the cells that a model is tested on.
+
+    Raises
+    ------
+    InputError
+        An unknown release or group.
+    """
+    database = _jaspar(release, "model.trunk.pretrained")
+    try:
+        with warnings.catch_warnings():  # pyjaspar warns of an unknown group; the error below says more.
+            warnings.simplefilter("ignore")
+            found = database.fetch_motifs(collection="CORE", tax_group=[group])
+    finally:
+        database.conn.close()
+    if in_vitro:
+        found = [motif for motif in found if motif.data_type in IN_VITRO]
+    if not found:
+        raise InputError(
+            f"{release} has no motifs of the group '{group}'",
+            key="model.trunk.pretrained",
+            mend="give one of its taxonomic groups, e.g. Vertebrates, Fungi, Plants, Insects",
+        )
+    return sorted((_of_jaspar(motif) for motif in found), key=lambda motif: motif.identifier)
+
+
+def _jaspar(release: str, key: str) -> Any:
+    from pyjaspar import jaspar_releases, jaspardb
+
+    if release not in jaspar_releases:
+        raise InputError(
+            f"unknown JASPAR release '{release}'",
+            key=key,
+            mend=f"use one of {', '.join(sorted(jaspar_releases))}",
+        )
+    return jaspardb(release=release)
+
+
+def _of_jaspar(found: Any) -> Motif:
     counts = np.array([found.counts[base] for base in "ACGT"], dtype=np.float64).T
-    name = "_".join(found.name.split()) or identifier
-    return Motif(identifier, name, counts / counts.sum(axis=1, keepdims=True))
+    name = "_".join(found.name.split()) or found.matrix_id
+    return Motif(found.matrix_id, name, counts / counts.sum(axis=1, keepdims=True))
 
 
 def resolve_motif(text: str, meme: Mapping[str, Motif], release: str = "JASPAR2024") -> Motif:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from tfbind.config import TRUNK_DROPOUTS, TRUNK_SIZES, TrunkSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import read_json, sha256_file
-from tfbind.factors.motifs import read_meme
+from tfbind.factors.motifs import jaspar_library, read_meme
 from tfbind.model.checkpoint_files import read_about, read_weights
 from tfbind.model.motif_scan import pad_motifs
 
@@ -54,7 +55,7 @@ def read_pretrained(settings: TrunkSettings, bin: int) -> Pretrained:
     folder = Path(settings.pretrained)
     if settings.kind == "motifs" and not folder.is_dir():
         _refuse_revision(settings)
-        return _library(settings, folder)
+        return _library(settings)
     if (folder / "model.json").is_file():
         _refuse_revision(settings)
         return _ours(settings, folder, bin)
@@ -129,18 +130,26 @@ def _ours(settings: TrunkSettings, folder: Path, bin: int) -> Pretrained:
     return Pretrained(found, weights, {"name": settings.pretrained, "sha256": about["sha256"]})
 
 
-def _library(settings: TrunkSettings, path: Path) -> Pretrained:
-    """The motifs of a MEME file."""
-    if not path.is_file():
+def _library(settings: TrunkSettings) -> Pretrained:
+    """The motifs of a MEME file, or those of a group of JASPAR's (`JASPAR2024 Fungi`, `... in vitro`)."""
+    name = settings.pretrained
+    if named := re.fullmatch(r"(JASPAR\d+) (.+?)( in vitro)?", name):
+        release, group, in_vitro = named.groups()
+        found, source = jaspar_library(group, release, in_vitro=in_vitro is not None), {"name": name}
+    elif Path(name).is_file():
+        found = list(read_meme(name).values())
+        source = {"name": Path(name).name, "sha256": sha256_file(name)}
+    else:
         raise InputError(
-            "the library of motifs is not there", file=path, key=KEY, mend="give the path of a MEME file"
+            f"the library of motifs {name} is not there",
+            key=KEY,
+            mend="give the path of a MEME file, or a group of JASPAR's, such as JASPAR2024 Vertebrates",
         )
     # Short ones first: those scanned together are then about as long.
-    found = sorted(read_meme(path).values(), key=lambda motif: (len(motif), motif.identifier))
+    found.sort(key=lambda motif: (len(motif), motif.identifier))
     motifs, _ = pad_motifs([motif.log_odds() for motif in found])
     own = TrunkSettings(kind="motifs", dim=len(motifs), motif_columns=motifs.shape[1])
-    source = {"name": path.name, "sha256": sha256_file(path)}
-    return Pretrained(_agreed(settings, own, path, TRUNK_SIZES), {"motifs": motifs}, source)
+    return Pretrained(_agreed(settings, own, Path(name), TRUNK_SIZES), {"motifs": motifs}, source)
 
 
 def _enformer(settings: TrunkSettings, folder: Path, bin: int, revision: str | None) -> Pretrained:

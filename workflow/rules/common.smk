@@ -110,8 +110,10 @@ def text_encoder_files():
 
 
 def trunk_files():
-    """The files of the pretrained trunk, if there is one and it is a folder on this machine."""
+    """The files of the pretrained trunk, if there is one and it is on this machine."""
     given = CONFIG.model.trunk.pretrained
+    if given is not None and Path(given).is_file():
+        return [given]
     local = given is not None and Path(given).is_dir()
     return [path.as_posix() for path in model_files(Path(given))] if local else []
 
