@@ -874,8 +874,8 @@ class TrainingSettings(Section):
     def _shares_of_windows(self) -> TrainingSettings:
         if self.peak_fraction + self.open_fraction > 1:
             raise ValueError(
-                f"peak_fraction ({self.peak_fraction:g}) and open_fraction ({self.open_fraction:g}) are shares of "
-                "the windows and add up to more than 1"
+                f"peak_fraction ({self.peak_fraction:g}) and open_fraction ({self.open_fraction:g}) are shares "
+                "of the windows and add up to more than 1"
             )
         return self
 
