@@ -131,7 +131,7 @@ def test_missing_keys_are_named(section, key):
         ({"windows": None}, ["'windows'", "expected keys below it (bin, length, core), got nothing"]),
         ({"windows": 64}, ["'windows'", "expected keys below it (bin, length, core), got 64"]),
         ({"splits__test": "chr3"}, ["'splits.test'", "expected a list", "brackets"]),
-        ({"splits__test": []}, ["'splits.test'", "is empty"]),
+        ({"splits__validation": []}, ["'splits.validation'", "is empty"]),
         ({"splits__test": [3]}, ["'splits.test[1]'", "expected text, got 3"]),
         ({"tables__factors": 3}, ["'tables.factors'", "expected text, got 3"]),
         (
@@ -240,3 +240,28 @@ def test_every_key_is_described():
                 sections(inner)
 
     sections(Config)
+
+
+def test_a_configuration_extends_another(tmp_path):
+    base, over = tmp_path / "base.yaml", tmp_path / "over.yaml"
+    base.write_text(yaml.safe_dump(values(training={"steps": 7, "batch_size": 3})))
+    over.write_text(f"extends: {base}\nname: other\ntraining: {{steps: 9}}\n")
+    config = load_config(over)
+    assert (config.name, config.training.steps, config.training.batch_size) == ("other", 9, 3)
+    assert config.extends is None
+
+
+def test_a_configuration_cannot_extend_itself_or_nothing(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"extends: {path}\n")
+    with pytest.raises(InputError, match="extends itself"):
+        load_config(path)
+    path.write_text("extends: absent.yaml\n")
+    with pytest.raises(InputError, match="no such configuration file"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("path", sorted(Path("config").glob("*/*.yaml")), ids=str)
+def test_every_configuration_that_extends_another_is_whole(path):
+    if "extends:" in path.read_text():
+        assert load_config(path).extends is None

@@ -384,7 +384,8 @@ class SplitSettings(Section):
         description=f"Where training stops and thresholds are found: {_PLACES}.", min_length=1
     )
     test: list[str] = Field(
-        description="Where the final scores are taken, and nothing else: as above.", min_length=1
+        description="Where the final scores are taken, and nothing else: as above. Empty: nothing is scored, for "
+        "a model that is to learn from all there is.",
     )
     train: list[str] | None = Field(
         None,
@@ -862,7 +863,10 @@ class TrainingSettings(Section):
     validate_every: int = Field(200, ge=1, description="Steps between validations and checkpoints.")
     patience: int = Field(5, ge=1, description="Validations without a better AUPRC before it stops.")
     min_bound_bins: int = Field(
-        10, ge=1, description="An experiment with fewer bound bins in training is an error."
+        10,
+        ge=0,
+        description="An experiment with fewer bound bins in training is an error; 0: one without any teaches "
+        "what is not bound, as in a fold that holds out its few peaks.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32",
@@ -983,6 +987,11 @@ class SimulationSettings(Section):
 class Config(Section):
     """A tfbind run: one data set, one model, its tracks."""
 
+    extends: Path | None = Field(
+        None,
+        description="Another configuration, whose keys hold where this one says nothing. Paths in it, too, are "
+        "relative to the working directory.",
+    )
     name: str = Field(
         description="Name of the run; its results stand in `results/<name>`. Letters, digits, `.`, `_`, `-`.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
@@ -1055,13 +1064,15 @@ class Config(Section):
 
 
 def parse_config(values: Mapping[str, Any], *, file: str | Path | None = None) -> Config:
-    """Validate a configuration.
+    """Validate a configuration, laid over the one that it extends, if it does.
 
     Raises
     ------
     InputError
-        Naming every wrong key, what is wrong with it, and the nearest known key for an unknown one.
+        Naming every wrong key, what is wrong with it, and the nearest known key for an unknown one; a
+        configuration that is extended and not there, or that extends itself.
     """
+    values = _with_base(values, file, [])
     try:
         # As JSON, so that what passes here passes the exported schema too: text is no number, true is not 1.
         return Config.model_validate_json(json.dumps(values, default=str), strict=True)
@@ -1076,6 +1087,26 @@ def load_config(paths: Path | Sequence[Path]) -> Config:
     for path in paths:
         merged = merge_values(merged, read_yaml(path))
     return parse_config(merged, file=", ".join(map(str, paths)))
+
+
+def _with_base(values: Mapping[str, Any], file: str | Path | None, above: Sequence[Path]) -> dict[str, Any]:
+    """The values laid over those of what they extend, which is then told no more."""
+    own = dict(values)
+    base = own.pop("extends", None)
+    if base is None:
+        return own
+    if not isinstance(base, str):
+        raise InputError(
+            f"expected a path, got {_shown(base)}",
+            file=file,
+            key="extends",
+            mend="give the path of a config.yaml",
+        )
+    path = Path(base)
+    if path in above:
+        chain = ", which extends ".join(map(str, [*above, path]))
+        raise InputError(f"extends itself: {chain}", file=file, key="extends", mend="take one of them out")
+    return merge_values(_with_base(read_yaml(path), path, [*above, path]), own)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -42,6 +42,12 @@ def require_held_out(
         test. An experiment is scored as one of an unseen factor or cell type, and the model was trained on that
         factor, a relative of it, or that cell type under this name or another. All that overlaps is told.
     """
+    if not split.test:
+        raise InputError(
+            "the split has no test: nothing can be scored",
+            key="splits.test",
+            mend="hold out regions or chromosomes",
+        )
     if {manifest["genome"], embedding.about["genome"]} != {split.genome}:
         raise InputError(
             "the split, the model and the genome embedding are not of one genome: nothing says what of it the "

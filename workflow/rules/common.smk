@@ -36,7 +36,8 @@ def checked_inputs():
     except InputError as error:
         raise WorkflowError(str(error)) from None
     # Its messages are harder to read than those above, so it comes second: it says that the schema is true.
-    validate(config, "../schemas/config.schema.json", set_default=False)
+    effective = yaml.safe_load(config_text(settings))
+    validate(effective, "../schemas/config.schema.json", set_default=False)
     return settings, tables
 
 
@@ -81,6 +82,8 @@ MEMBERS = list(range(CONFIG.training.ensemble))
 MEMBER = "" if len(MEMBERS) == 1 else "members/{member}/"
 HISTORIES = expand(f"{RESULTS}/{MEMBER}training/history.svg", member=MEMBERS)
 SHARDS = list(range(CONFIG.prediction.shards))
+# What is told of the test, if anything is held out.
+SCORES = [f"{RESULTS}/evaluation", f"{RESULTS}/homology.tsv"] if CONFIG.splits.test else []
 # The factors of each job that renders a cell type.
 BATCHES = factor_batches(
     factors_to_render(CONFIG, TABLES), CONFIG.prediction.factors_per_job
