@@ -44,6 +44,7 @@ VERBS = [
     "render",
     "gather",
     "evaluate",
+    "gather-folds",
     "ablate",
     "plot-history",
 ]

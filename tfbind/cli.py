@@ -408,6 +408,9 @@ def homology(configs: tuple[Path, ...], reference: Path, targets: Path, split: P
 @click.option("--history", type=FILE, required=True, help="TSV of losses and validation scores to write.")
 @output_option("Folder of the model to make.")
 @click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of the training; that of the configuration if not given."
+)
+@click.option(
     "--member", type=click.IntRange(min=0), default=0, help="Which of training.ensemble models, from 0: its seed."
 )
 @threads_option
@@ -428,6 +431,7 @@ def train(
     state: Path,
     history: Path,
     output: Path,
+    seed: int | None,
     member: int,
     threads: int | None,
     gpus: int,
@@ -450,7 +454,7 @@ def train(
 
     config, dataset = _read(configs)
     _require_member(member, config)
-    config = config.model_copy(update={"seed": member_seed(config.seed, member)})
+    config = config.model_copy(update={"seed": member_seed(config.seed if seed is None else seed, member)})
     device = _device(config, gpus)
     processes = processes or (max(1, gpus) if device.type == "cuda" else 1)
     threads = None if threads is None else max(1, threads // processes)
@@ -768,6 +772,17 @@ def evaluate(
     with _on_device(checkpoint, config, gpus):
         scores = write_evaluation(config, scene, checkpoint, output, embedding=embedding)
     print_summary(scores.rows)
+
+
+@main.command("gather-folds")
+@output_option("Folder of tables to make.")
+@click.argument("evaluations", type=FILE, nargs=-1, required=True)
+def gather_folds(output: Path, evaluations: tuple[Path, ...]) -> None:
+    """Lay the EVALUATIONS of folds and seeds together, and say what they come to."""
+    from tfbind.evaluation.crossvalidation import gather_folds as lay_together
+    from tfbind.evaluation.crossvalidation import print_folds
+
+    print_folds(lay_together(evaluations, output))
 
 
 @main.command()

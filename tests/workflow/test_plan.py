@@ -176,3 +176,20 @@ def test_the_workflow_is_formatted():
     command = [Path(sys.executable).with_name("snakefmt"), "--check", ROOT / "workflow"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
+
+
+# --- cross-validation ---------------------------------------------------------------------------------------
+
+
+def test_a_cross_validation_trains_each_fold_by_each_seed(mini, overlay):
+    changed = {"splits": {"folds": {"over": "factors", "count": 2}}, "evaluation": {"seeds": [0, 3]}}
+    run = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)])
+    own = {"split_fold": 2, "train_fold": 4, "evaluate_fold": 4, "gather_folds": 1, "cross_validation": 1}
+    assert own.items() <= run.jobs.items()
+    assert not {"split", "train", "embed", "evaluate", "render"} & run.steps
+
+
+def test_without_folds_a_cross_validation_has_one(mini):
+    run = mini.dry_run("results/mini/cross_validation/summary.tsv")
+    assert (run.jobs["split_fold"], run.jobs["train_fold"], run.jobs["evaluate_fold"]) == (1, 3, 3)
+    assert "results/mini/cross_validation/all/2/evaluation" in run.output

@@ -248,3 +248,27 @@ def test_a_pretrained_trunk_is_trained_on_and_its_files_are_inputs(mini, overlay
     weights = mini.path / "enformer/pytorch_model.bin"
     weights.write_bytes(weights.read_bytes() + bytes(1))
     assert mini.dry_run(model).steps == {"train"}
+
+
+# --- cross-validation ---------------------------------------------------------------------------------------
+
+
+def test_a_cross_validation_of_two_folds(again, overlay):
+    changed = {
+        "splits": {"folds": {"over": "cell_types"}},
+        "evaluation": {"seeds": [4], "bootstrap": 5},
+        "training": {"steps": 4},
+    }
+    config = ["config/mini.yaml", overlay(changed)]
+    threads = [f"{rule}=1" for rule in ("train_fold", "evaluate_fold")]
+    again.snakemake("cross_validation", "--cores", "2", "--set-threads", *threads, config=config, timeout=800)
+    folder = again.path / "results/mini/cross_validation"
+    header, *rows = (line.split("\t") for line in (folder / "metrics.tsv").read_text().splitlines())
+    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    runs = {(row["fold"], row["seed"], row["cell_type"]) for row in rows}
+    assert sorted(run[:2] for run in runs) == [("0", "4"), ("1", "4")] and {run[2] for run in runs} == set(CELL_TYPES)
+    assert {row["kind"] for row in rows} == {"unseen cell type"}
+    assert {"tfbind", "factor mean"} <= {row["predictor"] for row in rows}
+    for name in ("summary", "breakdown", "groups"):
+        assert (folder / f"{name}.tsv").stat().st_size > 0
+    assert again.dry_run("cross_validation", config=config).nothing_to_do

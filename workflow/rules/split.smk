@@ -17,9 +17,10 @@ rule split:
         config=EFFECTIVE_CONFIG,
         settings=settings_of("split"),
         cell_types=cells(measured_cell_types(), "cell_type", "aliases"),
+        fold=[],
     shell:
         "tfbind split --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
-        " --targets {input.targets:q} --output {output:q} > {log:q} 2>&1"
+        " --targets {input.targets:q} {params.fold:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule homology:
