@@ -18,15 +18,17 @@ from tfbind.core.files import read_json
 from tfbind.evaluation.held_out import require_held_out
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region
+from tfbind.model import probabilities
 from tfbind.model.batching import factor_batch
 from tfbind.model.calibration import read_calibration
 from tfbind.model.checkpoint import load_checkpoint
-from tfbind.model.data import BOUND, LEFT_OUT, open_genome_data
+from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, open_genome_data
 from tfbind.model.ensemble import EnsembleModel, open_checkpoint
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
 from tfbind.training.calibration import log_loss
-from tfbind.training.ensemble import join, joined_manifest
+from tfbind.training.ensemble import calibrated, join, joined_manifest, shared_validation
 from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
 
@@ -231,6 +233,38 @@ def test_a_manifest_of_an_ensemble_lists_what_any_member_was_trained_on():
     assert found["factors"] == ["A", "B", "C"] and found["genome"] == "g" and found["seed"] == [1, 2]
     assert found["regions"] == [["c", 0, 100], ["c", 100, 150]]
     assert found["aliases"] == {"K": ["k"], "L": []} and set(found["relatives"]) == {"Z"}
+
+
+def test_validation_is_shared_where_all_stopped_and_none_was_trained():
+    one = {"validation_regions": [["c", 0, 100], ["d", 0, 50]], "regions": [["e", 0, 9]]}
+    other = {"validation_regions": [["c", 20, 200]], "regions": [["c", 90, 95]]}
+    assert shared_validation([one, other]) == [Region("c", 20, 90), Region("c", 95, 100)]
+
+
+def test_folds_that_share_no_validation_have_the_mean_of_their_thresholds(ensemble, capsys):
+    one, other = ensemble.members
+    about = other.about | {"thresholds": {"pooled": 0.5, "X": 0.25}}
+    about["manifest"] = about["manifest"] | {"regions": about["manifest"]["validation_regions"]}
+    first = replace(one, about=one.about | {"thresholds": {"pooled": 0.25, "X": None, "Y": None}})
+    folds = join([Path("a"), Path("b")], [first, replace(other, about=about)])
+    assert folds.about["thresholds"] == {"pooled": 0.375, "X": 0.25, "Y": None}
+    assert calibrated(folds, *[None] * 6) is folds
+    assert "validated in no region in common" in capsys.readouterr().err
+
+
+def test_tracks_do_not_depend_on_how_many_bins_are_averaged_at_once(tiny_run, made, ensemble, monkeypatch):
+    whole = predicted(tiny_run, ensemble, made / "embedding/tokens")
+    monkeypatch.setattr(probabilities, "AT_ONCE", 100)
+    # A sigmoid's last bit depends on where a vector register begins.
+    np.testing.assert_allclose(predicted(tiny_run, ensemble, made / "embedding/tokens"), whole, rtol=3e-7)
+
+
+def test_each_member_knows_the_cell_types_that_it_learnt():
+    """Of cell types that the ensemble has learnt, a member knows some, in rows of its own."""
+    data = GenomeData(64, {}, {}, np.ones(4, bool)).knowing(["B", "A", "C", "new"], None, ["A", "B", "C"])
+    assert data.known.identity.tolist() == [1, 0, 2, -1]
+    for own, rows in ((["C", "A"], [-1, 1, 0, -1]), ([], [-1] * 4), (["A", "B", "C"], [1, 0, 2, -1])):
+        assert probabilities.as_learnt_by(own, ["A", "B", "C"], data).known.identity.tolist() == rows
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def calibrated(
     InputError
         If the targets lack an experiment that a member was trained on.
     """
-    regions = _shared_validation([member.about["manifest"] for member in ensemble.members])
+    regions = shared_validation([member.about["manifest"] for member in ensemble.members])
     if not regions:
         print(
             "the members were validated in no region in common that none was trained on: their thresholds are "
@@ -154,7 +154,7 @@ def calibrated(
     return replace(ensemble, about=about)
 
 
-def _shared_validation(manifests: Sequence[Mapping[str, Any]]) -> list[Region]:
+def shared_validation(manifests: Sequence[Mapping[str, Any]]) -> list[Region]:
     """Regions in which all were validated, and none was trained."""
     shared = read_regions(manifests[0]["validation_regions"])
     for manifest in manifests[1:]:
