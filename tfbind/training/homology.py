@@ -114,8 +114,8 @@ def write_homology(
     """Write the table, and return its rows: all of the test, each of its regions, and each experiment.
 
     `kmers_in_train` is the share of k-mers that stand in a training region, `homologous_bp` that of bp in
-    homologous stretches, without those that are N, and `homologous_bound_bins` that of bound bins in them: bins of
-    all scored experiments together, or of one.
+    homologous stretches, without those that are N, and `homologous_bound_bins` that of bound bins in them: those
+    of all scored experiments together, or of one.
 
     Parameters
     ----------
