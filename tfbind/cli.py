@@ -480,6 +480,7 @@ def train(
                 device=device,
                 context_set=_context_set(contexts, _trained(dataset, config)),
                 signals=signals,
+                aliases={row.cell_type: row.aliases for row in dataset.cell_types},
             )
     except Stopped as stopped:
         click.echo(f"tfbind: {stopped}; the same command goes on from there (state: {state})", err=True)
@@ -487,16 +488,58 @@ def train(
 
 
 @main.command()
+@config_option
+@reference_option
+@factors_option
+@contexts_option
+@targets_option
+@tracks_option
 @output_option("Folder of the ensemble to make.")
 @click.argument("models", type=FILE, nargs=-1, required=True)
-def ensemble(output: Path, models: tuple[Path, ...]) -> None:
-    """Join the MODELS, folders that `tfbind train` made, to an ensemble, which renders as one model."""
+@threads_option
+@gpus_option
+def ensemble(
+    configs: tuple[Path, ...],
+    reference: Path,
+    factors: Path,
+    contexts: Path | None,
+    targets: Path,
+    accessibility: Path,
+    output: Path,
+    models: tuple[Path, ...],
+    threads: int | None,
+    gpus: int,
+) -> None:
+    """Join the MODELS, folders that `tfbind train` made, to an ensemble, which renders as one model.
+
+    Where all members were validated in the same regions, it is calibrated there, and finds its thresholds there.
+    """
+    from tfbind.genome.reference import Reference
     from tfbind.model.checkpoint import load_checkpoint
     from tfbind.model.ensemble import member_folders, save_ensemble
-    from tfbind.training.ensemble import join
+    from tfbind.training.ensemble import calibrated, join
 
+    _use_threads(threads)
+    config, dataset = _read(configs)
     folders = [folder for model in models for folder in member_folders(model)]
-    save_ensemble(output, folders, join(folders, [load_checkpoint(folder) for folder in folders]))
+    joined = join(folders, [load_checkpoint(folder) for folder in folders])
+    genome = Reference.open(reference)
+    _require_bin(joined, config)
+    _require_genome(joined, genome, reference)
+    measured = joined.about["manifest"]["cell_types"]
+    rows = [row for row in dataset.cell_types if row.cell_type in measured]
+    with _on_device(joined, config, gpus):
+        joined = calibrated(
+            joined,
+            config,
+            genome,
+            _factor_set(factors, joined),
+            _targets(targets, genome, dataset, config),
+            [row.cell_type for row in rows],
+            [_track(row, accessibility) for row in rows],
+            context_set=_models_context_set(contexts, rows, joined),
+        )
+    save_ensemble(output, folders, joined)
 
 
 @main.command()
@@ -969,13 +1012,26 @@ def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Chec
             file=model,
             mend="give a model that `tfbind train` made, such as results/NAME/model",
         )
+    _require_bin(checkpoint, config)
+    return Reference.open(reference), checkpoint
+
+
+def _require_genome(checkpoint: Checkpoint, genome: Reference, folder: Path) -> None:
+    if checkpoint.about["manifest"]["genome"] != genome.checksum:
+        raise InputError(
+            "is another genome than the one that the models were trained on",
+            file=folder,
+            mend="give the reference of the training",
+        )
+
+
+def _require_bin(checkpoint: Checkpoint, config: Config) -> None:
     if checkpoint.model.bin != config.windows.bin:
         raise InputError(
             f"the model predicts bins of {checkpoint.model.bin} bp, not of {config.windows.bin}",
             key="windows.bin",
             mend="train again, or set the model's bin",
         )
-    return Reference.open(reference), checkpoint
 
 
 @contextmanager

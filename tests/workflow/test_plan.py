@@ -44,6 +44,13 @@ def test_yeast_has_none_of_the_demo_and_few_jobs_for_many_factors(project):
     assert run.jobs == SAME_FOR_ALL | downloads | {"accessibility": 1, "embed": shards, "render": 1, "gather": 1}
 
 
+def test_members_of_an_ensemble_are_trained_and_joined(project, overlay):
+    config = {"training": {"ensemble": 3}, "prediction": {"uncertainty": True}}
+    run = project.dry_run(config=[DEMO, overlay(config)])
+    assert (run.jobs["train"], run.jobs["ensemble"], run.jobs["plot_history"]) == (3, 1, 3)
+    assert "results/demo/members/2/model" in run.output
+
+
 def test_where_embeddings_are_kept_is_no_reason_to_train_again():
     """And whether they are, and how exactly, is one."""
     text = (ROOT / "workflow/rules/depends.smk").read_text()

@@ -13,6 +13,7 @@ from tfbind.core.files import atomic_dir
 from tfbind.evaluation.baselines import baselines
 from tfbind.evaluation.breakdown import Parts
 from tfbind.evaluation.evaluate import Scores, evaluate, model_predictors
+from tfbind.evaluation.fdr import Calls, write_fdr
 from tfbind.evaluation.plots import plot_evaluation
 from tfbind.evaluation.predictions import read_predictor
 from tfbind.evaluation.promoters import KEY as PROMOTERS
@@ -86,6 +87,7 @@ def write_evaluation(
         parts=Parts(
             scene, None if settings.promoters is None else source_file(settings.promoters, key=PROMOTERS)
         ),
+        calls=Calls(scene, checkpoint.about),
         replicates=settings.bootstrap,
         resampling_seed=config.seed,
     )
@@ -94,6 +96,7 @@ def write_evaluation(
         write_summary(folder / "summary.tsv", scores.rows)
         write_breakdown(folder / "breakdown.tsv", scores.breakdown)
         write_reliability(folder / "reliability.tsv", scores.reliability)
+        write_fdr(folder / "fdr.tsv", scores.fdr)
         np.save(folder / "bootstrap.npy", _replicates_in_order(scores))
         plot_evaluation(scores.rows, folder / "evaluation", title=f"{config.name}: {_named(scene)}")
     return scores

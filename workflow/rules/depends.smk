@@ -27,7 +27,7 @@
 #   prediction.fdr                                train (it sets the thresholds)
 #   prediction.calibration                        train
 #   prediction.uncertainty                        render
-#   prediction.shards, .precision                 embed
+#   prediction.shards, .precision                 embed; of precision, ensemble
 #   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new
 #   prediction.batch_size                         none: an embedding does not depend on it
@@ -55,6 +55,7 @@ DEPENDS_ON = {
         "prediction.fdr",
         "prediction.calibration",
     ],
+    "ensemble": ["windows", "prediction.calibration", "prediction.precision"],
     "embed": [
         "windows",
         "prediction.shards",
