@@ -389,7 +389,7 @@ def test_evaluation_refuses_chromosomes_of_the_training(tiny_run, tmp_path):
     other, values = tmp_path / "split.json", {"splits": {"test": ["chr1"], "validation": ["chr3"]}}
     assert overlaid(tiny_run, tmp_path, "split", values, output=other).exit_code == 0
     result = tiny_run.tfbind(*tiny_run.arguments("evaluate", split=other, output=tmp_path / "out"))
-    refused(result, "key 'splits.test'", "trained or stopped on chr1:1-20100")
+    refused(result, "key 'splits.test'", "trained on 20100 bp of the test, chr1:1-20100")
     assert not (tmp_path / "out").exists()
 
 

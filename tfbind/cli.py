@@ -729,6 +729,12 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
     help="Folder that `tfbind assemble` made; without it, the regions of the test are embedded first.",
 )
 @tracks_option
+@click.option(
+    "--predictions",
+    type=FILE,
+    multiple=True,
+    help="Scores of the same test by something else (.npz), to stand beside the baselines; may be repeated.",
+)
 @output_option("Folder of tables and plot to make.")
 @threads_option
 @gpus_option
@@ -742,6 +748,7 @@ def evaluate(
     model: Path,
     embedding: Path | None,
     accessibility: Path,
+    predictions: tuple[Path, ...],
     output: Path,
     threads: int | None,
     gpus: int,
@@ -770,7 +777,7 @@ def evaluate(
         context_set,
     )
     with _on_device(checkpoint, config, gpus):
-        scores = write_evaluation(config, scene, checkpoint, output, embedding=embedding)
+        scores = write_evaluation(config, scene, checkpoint, output, embedding=embedding, predictions=predictions)
     print_summary(scores.rows)
 
 

@@ -122,7 +122,7 @@ def test_a_checkpoint_never_reads_the_library_again(library, trunk, tmp_path):
 def test_a_library_is_needed(tmp_path):
     with pytest.raises(ValidationError, match="needs its library"):
         TrunkSettings(kind="motifs")
-    with pytest.raises(InputError, match="the library of motifs .* is not there"):
+    with pytest.raises(InputError, match=r"the library of motifs .* is not there"):
         make_trunk(TrunkSettings(kind="motifs", pretrained=str(tmp_path / "none.meme")), BIN)
 
 

@@ -266,9 +266,8 @@ def test_a_cross_validation_of_two_folds(again, overlay):
     header, *rows = (line.split("\t") for line in (folder / "metrics.tsv").read_text().splitlines())
     rows = [dict(zip(header, row, strict=True)) for row in rows]
     runs = {(row["fold"], row["seed"], row["cell_type"]) for row in rows}
-    assert sorted(run[:2] for run in runs) == [("0", "4"), ("1", "4")] and {run[2] for run in runs} == set(
-        CELL_TYPES
-    )
+    assert sorted(run[:2] for run in runs) == [("0", "4"), ("1", "4")]
+    assert {run[2] for run in runs} == set(CELL_TYPES)
     assert {row["kind"] for row in rows} == {"unseen cell type"}
     assert {"tfbind", "factor mean"} <= {row["predictor"] for row in rows}
     for name in ("summary", "breakdown", "groups"):

@@ -87,15 +87,24 @@ def gather_folds(folders: Sequence[Path], output: Path) -> list[dict[str, Any]]:
             raise InputError(
                 f"fold {fold} with seed {seed} is there already", file=folder, mend="give each evaluation once"
             )
-        rows += own
-        replicates += list(drawn)
-        parts += _read_parts(folder)
+        told = [_of_seeds(row) for row in own]
+        rows += [row for row in told if row is not None]
+        replicates += [each for row, each in zip(told, drawn, strict=True) if row is not None]
+        parts += [row for each in _read_parts(folder) if (row := _of_seeds(each)) is not None]
     summary = summarise_folds(rows, replicates)
     write_metrics(output / "metrics.tsv", rows)
     write_breakdown(output / "breakdown.tsv", parts)
     write_table(output / "summary.tsv", SUMMARY_COLUMNS, summary)
     write_table(output / "groups.tsv", GROUP_COLUMNS, summarise_groups(rows, parts))
     return summary
+
+
+def _of_seeds(row: Row) -> Row | None:
+    """A row as it is; of several seeds that render as one, the model's alone, by its own name."""
+    count = row["seed"].count("+") + 1
+    if count == 1:
+        return row
+    return {**row, "predictor": f"{MODEL}, {count} seeds as one"} if row["predictor"] == MODEL else None
 
 
 def summarise_folds(rows: Sequence[Row], replicates: Sequence[np.ndarray]) -> list[dict[str, Any]]:

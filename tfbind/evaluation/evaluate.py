@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +18,7 @@ from tfbind.core.metrics import (
     resampled_blocks,
 )
 from tfbind.core.progress import Progress
-from tfbind.evaluation.baselines import SHUFFLED, Predictor, Values, baselines, carried
+from tfbind.evaluation.baselines import SHUFFLED, Predictor, Values, carried
 from tfbind.evaluation.breakdown import Part, Parts
 from tfbind.evaluation.fdr import Calls
 from tfbind.evaluation.held_out import require_held_out
@@ -86,7 +87,11 @@ def evaluate(
     """
     fold = "all" if scene.split.fold is None else str(scene.split.fold)
     blocks = {kind: int(loci.blocks.max(initial=-1)) + 1 for kind, loci in scene.loci.items()}
-    drawn = resampled_blocks(max(blocks.values()), replicates, resampling_seed) if replicates else None
+    drawn = None
+    if replicates:
+        # Tests of the same regions draw the same blocks, so that folds over factors are resampled as one.
+        regions = zlib.crc32(" ".join(map(str, scene.regions)).encode())
+        drawn = resampled_blocks(max(blocks.values()), replicates, [resampling_seed, regions])
     scores = Scores()
     # Factor by factor: predictors keep what they know of one for its other cell types.
     columns = sorted(scene.tested, key=lambda column: (scene.experiments[column]["factor"], column))
@@ -168,13 +173,6 @@ class _ModelScores:
         found = predict_pairs(self.checkpoint, self.embedding, scene.data, batch, pairs, scene.regions)
         probabilities = np.concatenate([part.T for _, part in found], axis=1)
         return dict(zip(columns, probabilities, strict=True))
-
-
-def all_predictors(
-    scene: Scene, checkpoint: Checkpoint, embedding: GenomeEmbedding, *, seed: int, rule: Rule
-) -> list[Predictor]:
-    """The model and all baselines."""
-    return [*model_predictors(scene, checkpoint, embedding, seed=seed, rule=rule), *baselines(scene)]
 
 
 def _about(scene: Scene, column: int) -> dict[str, Any]:

@@ -83,7 +83,9 @@ MEMBER = "" if len(MEMBERS) == 1 else "members/{member}/"
 HISTORIES = expand(f"{RESULTS}/{MEMBER}training/history.svg", member=MEMBERS)
 SHARDS = list(range(CONFIG.prediction.shards))
 # What is told of the test, if anything is held out.
-SCORES = [f"{RESULTS}/evaluation", f"{RESULTS}/homology.tsv"] if CONFIG.splits.test else []
+SCORES = (
+    [f"{RESULTS}/evaluation", f"{RESULTS}/homology.tsv"] if CONFIG.splits.test else []
+)
 # The factors of each job that renders a cell type.
 BATCHES = factor_batches(
     factors_to_render(CONFIG, TABLES), CONFIG.prediction.factors_per_job

@@ -55,31 +55,3 @@ use rule evaluate as evaluate_fold with:
         f"{LOGS_OF_FOLD}/evaluate.log",
     benchmark:
         f"{LOGS_OF_FOLD}/evaluate.benchmark.tsv"
-
-
-rule gather_folds:
-    input:
-        expand(
-            rules.evaluate_fold.output,
-            fold=FOLDS,
-            seed=CONFIG.evaluation.seeds,
-        ),
-    output:
-        metrics=f"{CROSS_VALIDATION}/metrics.tsv",
-        breakdown=f"{CROSS_VALIDATION}/breakdown.tsv",
-        summary=f"{CROSS_VALIDATION}/summary.tsv",
-        groups=f"{CROSS_VALIDATION}/groups.tsv",
-    log:
-        f"{LOGS}/cross_validation/gather.log",
-    localrule: True
-    conda:
-        "../envs/tfbind.yaml"
-    params:
-        folder=subpath(output.metrics, parent=True),
-    shell:
-        "tfbind gather-folds --output {params.folder:q} {input:q} 2>&1 | tee {log:q}"
-
-
-rule cross_validation:
-    input:
-        rules.gather_folds.output.metrics,

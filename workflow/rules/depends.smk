@@ -22,6 +22,8 @@
 #   model, training                               train
 #   training.fine_tuning.cache.folder, .gigabytes none: training is the same wherever they are kept
 #   training.ensemble                             ensemble; train, of members that are new, and of all from 1 to more
+#   evaluation.seeds                              train_fold, of those that are new
+#   evaluation.promoters, .bootstrap, .dream_rule evaluate
 #   prediction.fdr                                train (it sets the thresholds)
 #   prediction.calibration                        train
 #   prediction.uncertainty                        render
@@ -59,7 +61,12 @@ DEPENDS_ON = {
         "prediction.shards",
         "prediction.precision",
     ],
-    "evaluate": ["seed"],
+    "evaluate": [
+        "seed",
+        "evaluation.promoters",
+        "evaluation.bootstrap",
+        "evaluation.dream_rule",
+    ],
 }
 # Of the keys of `train`, those that change nothing.
 CHANGES_NOTHING = {

@@ -1,0 +1,99 @@
+# Trainings that differ in their seed alone, joined to one model: those of a fold of a cross-validation, and those of a
+# run whose training.ensemble is more than 1.
+
+
+rule ensemble_fold:
+    input:
+        reference=rules.reference.output,
+        factors=rules.factors.output,
+        targets=rules.targets.output,
+        accessibility=TRAINED_TRACKS,
+        contexts=contexts_of(TRAINED_CELL_TYPES),
+        models=expand(
+            rules.train_fold.output.model,
+            seed=CONFIG.evaluation.seeds,
+            allow_missing=True,
+        ),
+    output:
+        directory(f"{CROSS_VALIDATION}/{{fold}}/ensemble/model"),
+    log:
+        f"{LOGS}/cross_validation/{{fold}}/ensemble/ensemble.log",
+    conda:
+        "../envs/tfbind.yaml"
+    threads: 4
+    params:
+        config=EFFECTIVE_CONFIG,
+        accessibility=accessibility_folder,
+        contexts=contexts_option,
+        settings=settings_of("ensemble"),
+        gpus=gpus,
+    shell:
+        "tfbind ensemble --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
+        " --targets {input.targets:q} --accessibility {params.accessibility:q} {params.contexts:q}"
+        " --output {output:q} --threads {threads} --gpus {params.gpus} {input.models:q} > {log:q} 2>&1"
+
+
+if MEMBER:
+
+    use rule ensemble_fold as ensemble with:
+        input:
+            reference=rules.reference.output,
+            factors=rules.factors.output,
+            targets=rules.targets.output,
+            accessibility=TRAINED_TRACKS,
+            contexts=contexts_of(TRAINED_CELL_TYPES),
+            models=expand(rules.train.output.model, member=MEMBERS),
+        output:
+            directory(MODEL),
+        log:
+            f"{LOGS}/ensemble.log",
+
+
+use rule evaluate_fold as evaluate_ensemble_fold with:
+    input:
+        reference=rules.reference.output,
+        factors=rules.factors.output,
+        targets=rules.targets.output,
+        split=rules.split_fold.output,
+        model=rules.ensemble_fold.output,
+        accessibility=ACCESSIBILITY_TRACKS,
+        contexts=contexts_of(MEASURED_CELL_TYPES),
+    output:
+        directory(f"{CROSS_VALIDATION}/{{fold}}/ensemble/evaluation"),
+    log:
+        f"{LOGS}/cross_validation/{{fold}}/ensemble/evaluate.log",
+    benchmark:
+        f"{LOGS}/cross_validation/{{fold}}/ensemble/evaluate.benchmark.tsv"
+
+
+# Scores of all folds, laid together: those of each seed and, where there are several, of all together.
+rule gather_folds:
+    input:
+        expand(
+            rules.evaluate_fold.output,
+            fold=FOLDS,
+            seed=CONFIG.evaluation.seeds,
+        ),
+        expand(
+            rules.evaluate_ensemble_fold.output,
+            fold=FOLDS if len(CONFIG.evaluation.seeds) > 1 else [],
+        ),
+    output:
+        metrics=f"{CROSS_VALIDATION}/metrics.tsv",
+        breakdown=f"{CROSS_VALIDATION}/breakdown.tsv",
+        summary=f"{CROSS_VALIDATION}/summary.tsv",
+        groups=f"{CROSS_VALIDATION}/groups.tsv",
+    log:
+        f"{LOGS}/cross_validation/gather.log",
+    localrule: True
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        folder=subpath(output.metrics, parent=True),
+    shell:
+        "tfbind gather-folds --output {params.folder:q} {input:q} 2>&1 | tee {log:q}"
+
+
+rule cross_validation:
+    input:
+        rules.gather_folds.output.metrics,
