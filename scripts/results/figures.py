@@ -48,6 +48,8 @@ LINES = {
     "motif x accessibility": (GREEN, "s", "-"),
     "accessibility": (ORANGE, "X", "-"),
 }
+# Of these, those that look at measurements of the tested bins.
+PEEKING = ("nearest factor", "factor mean")
 IDENTITY_GROUPS = [*(group_of_identity(edge) for edge in (0.0, *IDENTITIES)), group_of_identity(math.nan)]
 PEAK_GROUPS = [group_of_peaks(count) for count in (0, *TRAINING_PEAKS)]
 OF_PROTOCOLS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, "black", GREY)
@@ -219,7 +221,9 @@ def plot_groups(folder: Path, names: Sequence[str], stem: Path, breakdown: str, 
         if handles:
             shown = [handles[name] for name in LINES if name in handles]
             place = {"loc": "outside lower center", "ncols": 3 if len(told) < 3 else len(shown)}
-            figure.legend(handles=shown, **place, frameon=False, fontsize="small")
+            names = [line.get_label() for line in shown]
+            labels = [f"{name} †" if name in PEEKING else name for name in names]
+            figure.legend(shown, labels, **place, frameon=False, fontsize="small")
         save(figure, stem)
 
 

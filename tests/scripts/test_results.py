@@ -160,7 +160,7 @@ def test_every_figure_is_drawn_and_says_its_n(copies, tmp_path):
         assert "n = " in (own / f"{name}.svg").read_text(), name
         assert (own / f"{name}.png").stat().st_size > 1000
     assert "tfbind above in 3 of n = 3" in (own / f"{NAME}.factors.svg").read_text()
-    assert "+0.100" in blocks(own)["steps"]() and "0.100 | " in blocks(own)["learning"]()
+    assert "+0.100" in blocks(own)["steps"]() and "| 0.100 |" in blocks(own)["learning"]()
 
 
 def test_tables_that_are_not_as_they_should_be_are_refused(copies, tmp_path):
