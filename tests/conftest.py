@@ -179,6 +179,7 @@ class TinyRun:
             "contexts": {"output": r / "contexts"},
             "targets": {"output": r / "targets"},
             "split": {"output": r / "split.json"},
+            "homology": {"output": r / "homology.tsv"},
             "train": {
                 "state": r / "training/state",
                 "history": r / "training/history.tsv",
@@ -207,6 +208,7 @@ class TinyRun:
             "accessibility": ["reference"],
             "targets": ["reference"],
             "split": ["reference", "factors", "targets"],
+            "homology": ["reference", "targets", "split"],
             "train": ["reference", "factors", "targets", "split"],
             "embed": ["reference", "model"],
             "assemble": ["reference", "model"],
@@ -300,6 +302,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
         "contexts": run.arguments("contexts"),
         "targets": run.arguments("targets"),
         "split": run.arguments("split"),
+        "homology": run.arguments("homology"),
         "train": run.arguments("train"),
         **{f"embed {i}": run.arguments("embed", shard=i, output=path) for i, path in enumerate(shards)},
         "assemble": [*run.arguments("assemble"), *shards],

@@ -36,6 +36,7 @@ VERBS = [
     "contexts",
     "targets",
     "split",
+    "homology",
     "train",
     "ensemble",
     "embed",
@@ -43,6 +44,7 @@ VERBS = [
     "render",
     "gather",
     "evaluate",
+    "gather-folds",
     "ablate",
     "plot-history",
 ]
@@ -115,6 +117,7 @@ def test_each_verb_runs_alone(tiny_run):
         "contexts/contexts.json",
         "targets/targets.json",
         "split.json",
+        "homology.tsv",
         "model/model.safetensors",
         "training/history.tsv",
         "training/history.svg",
@@ -139,7 +142,7 @@ def test_standard_output_has_results_and_standard_error_progress(tiny_run):
         assert word in evaluation.stdout
     assert "evaluating: 7/7 experiments" in evaluation.stderr
     for step, result in tiny_run.said.items():
-        if step not in ("check", "evaluate"):
+        if step not in ("check", "split", "homology", "evaluate"):
             assert result.stdout == "", step
 
 
@@ -386,7 +389,7 @@ def test_evaluation_refuses_chromosomes_of_the_training(tiny_run, tmp_path):
     other, values = tmp_path / "split.json", {"splits": {"test": ["chr1"], "validation": ["chr3"]}}
     assert overlaid(tiny_run, tmp_path, "split", values, output=other).exit_code == 0
     result = tiny_run.tfbind(*tiny_run.arguments("evaluate", split=other, output=tmp_path / "out"))
-    refused(result, "key 'splits.test'", "trained or stopped on chr1:1-20100")
+    refused(result, "key 'splits.test'", "trained on 20100 bp of the test, chr1:1-20100")
     assert not (tmp_path / "out").exists()
 
 

@@ -369,6 +369,36 @@ def split(
 @main.command()
 @config_option
 @reference_option
+@targets_option
+@split_option
+@output_option("TSV to write.")
+def homology(configs: tuple[Path, ...], reference: Path, targets: Path, split: Path, output: Path) -> None:
+    """Tell how much of the test's sequence, and of what is bound in it, stands in the training regions, too.
+
+    The test regions are cut into stretches of about 1 kb. One is homologous if at least half of its 31-mers, on
+    either strand, stand in a training region.
+    """
+    from tfbind.genome.reference import Reference
+    from tfbind.training.homology import compare, write_homology
+    from tfbind.training.splits import Split
+
+    config, dataset = _read(configs)
+    genome, parts = Reference.open(reference), Split.read(split)
+    parts.require_fitting(genome.checksum, config.windows.bin)
+    labels = _targets(targets, genome, dataset, config)
+    columns = {each["name"]: column for column, each in enumerate(labels.experiments)}
+    scored = {name: column for name, column in columns.items() if name in parts.tested}
+    found = compare(parts, genome.fetch)
+    row = write_homology(output, found, labels.labels, scored, parts.bin)[0]
+    click.echo(
+        f"homologous to training regions: {float(row['homologous_bp'] or 0):.1%} of the test's bp, "
+        f"{float(row['homologous_bound_bins'] or 0):.1%} of its bound bins"
+    )
+
+
+@main.command()
+@config_option
+@reference_option
 @factors_option
 @contexts_option
 @targets_option
@@ -377,6 +407,9 @@ def split(
 @click.option("--state", type=FILE, required=True, help="Folder that keeps the state of an unfinished training.")
 @click.option("--history", type=FILE, required=True, help="TSV of losses and validation scores to write.")
 @output_option("Folder of the model to make.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of the training; that of the configuration if not given."
+)
 @click.option(
     "--member", type=click.IntRange(min=0), default=0, help="Which of training.ensemble models, from 0: its seed."
 )
@@ -398,6 +431,7 @@ def train(
     state: Path,
     history: Path,
     output: Path,
+    seed: int | None,
     member: int,
     threads: int | None,
     gpus: int,
@@ -420,7 +454,7 @@ def train(
 
     config, dataset = _read(configs)
     _require_member(member, config)
-    config = config.model_copy(update={"seed": member_seed(config.seed, member)})
+    config = config.model_copy(update={"seed": member_seed(config.seed if seed is None else seed, member)})
     device = _device(config, gpus)
     processes = processes or (max(1, gpus) if device.type == "cuda" else 1)
     threads = None if threads is None else max(1, threads // processes)
@@ -446,6 +480,7 @@ def train(
                 device=device,
                 context_set=_context_set(contexts, _trained(dataset, config)),
                 signals=signals,
+                aliases={row.cell_type: row.aliases for row in dataset.cell_types},
             )
     except Stopped as stopped:
         click.echo(f"tfbind: {stopped}; the same command goes on from there (state: {state})", err=True)
@@ -453,16 +488,58 @@ def train(
 
 
 @main.command()
+@config_option
+@reference_option
+@factors_option
+@contexts_option
+@targets_option
+@tracks_option
 @output_option("Folder of the ensemble to make.")
 @click.argument("models", type=FILE, nargs=-1, required=True)
-def ensemble(output: Path, models: tuple[Path, ...]) -> None:
-    """Join the MODELS, folders that `tfbind train` made, to an ensemble, which renders as one model."""
+@threads_option
+@gpus_option
+def ensemble(
+    configs: tuple[Path, ...],
+    reference: Path,
+    factors: Path,
+    contexts: Path | None,
+    targets: Path,
+    accessibility: Path,
+    output: Path,
+    models: tuple[Path, ...],
+    threads: int | None,
+    gpus: int,
+) -> None:
+    """Join the MODELS, folders that `tfbind train` made, to an ensemble, which renders as one model.
+
+    Where all members were validated in the same regions, it is calibrated there, and finds its thresholds there.
+    """
+    from tfbind.genome.reference import Reference
     from tfbind.model.checkpoint import load_checkpoint
     from tfbind.model.ensemble import member_folders, save_ensemble
-    from tfbind.training.ensemble import join
+    from tfbind.training.ensemble import calibrated, join
 
+    _use_threads(threads)
+    config, dataset = _read(configs)
     folders = [folder for model in models for folder in member_folders(model)]
-    save_ensemble(output, folders, join(folders, [load_checkpoint(folder) for folder in folders]))
+    joined = join(folders, [load_checkpoint(folder) for folder in folders])
+    genome = Reference.open(reference)
+    _require_bin(joined, config)
+    _require_genome(joined, genome, reference)
+    measured = joined.about["manifest"]["cell_types"]
+    rows = [row for row in dataset.cell_types if row.cell_type in measured]
+    with _on_device(joined, config, gpus):
+        joined = calibrated(
+            joined,
+            config,
+            genome,
+            _factor_set(factors, joined),
+            _targets(targets, genome, dataset, config),
+            [row.cell_type for row in rows],
+            [_track(row, accessibility) for row in rows],
+            context_set=_models_context_set(contexts, rows, joined),
+        )
+    save_ensemble(output, folders, joined)
 
 
 @main.command()
@@ -652,6 +729,12 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
     help="Folder that `tfbind assemble` made; without it, the regions of the test are embedded first.",
 )
 @tracks_option
+@click.option(
+    "--predictions",
+    type=FILE,
+    multiple=True,
+    help="Scores of the same test by something else (.npz), to stand beside the baselines; may be repeated.",
+)
 @output_option("Folder of tables and plot to make.")
 @threads_option
 @gpus_option
@@ -665,6 +748,7 @@ def evaluate(
     model: Path,
     embedding: Path | None,
     accessibility: Path,
+    predictions: tuple[Path, ...],
     output: Path,
     threads: int | None,
     gpus: int,
@@ -693,8 +777,19 @@ def evaluate(
         context_set,
     )
     with _on_device(checkpoint, config, gpus):
-        scores = write_evaluation(config, scene, checkpoint, output, embedding=embedding)
+        scores = write_evaluation(config, scene, checkpoint, output, embedding=embedding, predictions=predictions)
     print_summary(scores.rows)
+
+
+@main.command("gather-folds")
+@output_option("Folder of tables to make.")
+@click.argument("evaluations", type=FILE, nargs=-1, required=True)
+def gather_folds(output: Path, evaluations: tuple[Path, ...]) -> None:
+    """Lay the EVALUATIONS of folds and seeds together, and say what they come to."""
+    from tfbind.evaluation.crossvalidation import gather_folds as lay_together
+    from tfbind.evaluation.crossvalidation import print_folds
+
+    print_folds(lay_together(evaluations, output))
 
 
 @main.command()
@@ -917,13 +1012,26 @@ def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Chec
             file=model,
             mend="give a model that `tfbind train` made, such as results/NAME/model",
         )
+    _require_bin(checkpoint, config)
+    return Reference.open(reference), checkpoint
+
+
+def _require_genome(checkpoint: Checkpoint, genome: Reference, folder: Path) -> None:
+    if checkpoint.about["manifest"]["genome"] != genome.checksum:
+        raise InputError(
+            "is another genome than the one that the models were trained on",
+            file=folder,
+            mend="give the reference of the training",
+        )
+
+
+def _require_bin(checkpoint: Checkpoint, config: Config) -> None:
     if checkpoint.model.bin != config.windows.bin:
         raise InputError(
             f"the model predicts bins of {checkpoint.model.bin} bp, not of {config.windows.bin}",
             key="windows.bin",
             mend="train again, or set the model's bin",
         )
-    return Reference.open(reference), checkpoint
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from tfbind.core.errors import InputError
 from tfbind.core.metrics import auroc, average_precision
 from tfbind.evaluation.baselines import baselines, motif_accessibility, scan_bins, smoothed
 from tfbind.evaluation.evaluate import Scores, evaluate, model_predictors
+from tfbind.evaluation.predictions import read_predictor, write_predictions
 from tfbind.evaluation.report import test_of as scene_of
 from tfbind.evaluation.scene import Scene
 from tfbind.evaluation.tables import read_metrics
@@ -324,6 +325,26 @@ def test_parts_and_reliability_are_written(tiny_run, written):
     assert sum(gaps) / row["n_bins"] == pytest.approx(row["ece"], rel=1e-3)
 
 
+def test_other_predictions_are_scored_beside_the_rest(opened, tmp_path):
+    scene, path = opened.testing("SIM01.CT1", "SIM02.CT1").scene, tmp_path / "cnn.npz"
+    values = scene.data.accessibility[TEST][:, 0]
+    write_predictions(path, scene.split, {"SIM01.CT1": values}, name="per-factor CNN", sees="DNA, accessibility")
+    own = evaluate(scene, [*baselines(scene), read_predictor(path, scene)], seed="0").rows
+    found = {(row["experiment"], row["predictor"], row["bins"]): row["auprc"] for row in own}
+    for bins in ("model", "dream"):
+        assert found["SIM01.CT1", "per-factor CNN", bins] == found["SIM01.CT1", "accessibility", bins]
+    assert ("SIM02.CT1", "per-factor CNN", "model") not in found
+
+    with pytest.raises(InputError, match="is of another split"):
+        read_predictor(path, opened.testing("SIM01.CT1").scene)
+    write_predictions(path, scene.split, {"SIM01.CT1": values[1:]}, name="CNN", sees="DNA")
+    with pytest.raises(InputError, match=r"scores of SIM01.CT1 are \(314,\), or .*; the test has 315 bins"):
+        read_predictor(path, scene)
+    path.write_text("nothing")
+    with pytest.raises(InputError, match="holds no predictions"):
+        read_predictor(path, scene)
+
+
 def test_what_predictors_see_is_told(written):
     told = {row["predictor"]: row["sees"] for row in written}
     assert "measurements" in told["other factors"] and "measurements" not in told["tfbind"]
@@ -360,7 +381,9 @@ def test_shuffling_keeps_residues_and_depends_on_the_seed(opened):
 
 @pytest.mark.parametrize("chromosome", ["chr1", "chr2"])
 def test_chromosomes_of_training_and_validation_are_refused(opened, chromosome):
-    with pytest.raises(InputError, match=rf"'splits.test': the model was trained .* on {chromosome}:1-"):
+    with pytest.raises(
+        InputError, match=rf"'splits.test': the model was (trained|stopped) on .*, {chromosome}:1-"
+    ):
         opened.with_split(test=(opened.whole(TEST), opened.whole(chromosome))).rows()
 
 

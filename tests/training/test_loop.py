@@ -288,7 +288,7 @@ def test_too_few_positives_name_the_experiments(make_trainer, toy, toy_split):
 
 def test_nothing_to_validate_on_is_an_error(make_trainer, toy):
     labels = {**toy.labels, "stop": np.where(toy.labels["stop"] == BOUND, UNBOUND, toy.labels["stop"])}
-    with pytest.raises(InputError, match="no experiment has a bound bin on the validation") as caught:
+    with pytest.raises(InputError, match="no experiment has a bound bin in the validation") as caught:
         make_trainer(data=replace(toy, labels=labels))
     assert caught.value.key == "splits.validation"
 

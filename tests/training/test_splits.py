@@ -95,6 +95,7 @@ places = st.lists(
 @examples(max_examples=150, deadline=None)
 @given(places, places, st.one_of(st.none(), places), st.sampled_from([None, 0, 1, 100, 1000]))
 def test_no_counted_bin_of_training_lies_within_the_gap_of_a_held_out_one(validation, test, train, gap):
+    test = [place for place in test if place not in validation]
     try:
         found = split(
             validation=[*validation, "chrIV"],

@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from tfbind.core.metrics import average_precision, threshold_at_fdr
+from tfbind.model.calibration import read_calibration
 from tfbind.model.data import BOUND, LEFT_OUT
 from tfbind.model.enformer import EnformerTrunk
 from tfbind.model.trunk_interface import Trunk
-from tfbind.training.validation import LEAST_FOR_THRESHOLD, Validator
+from tfbind.training.calibration import log_loss
+from tfbind.training.thresholds import LEAST_FOR_THRESHOLD
+from tfbind.training.validation import Validator
 
 FDR = 0.1
 
@@ -27,6 +30,17 @@ def judged(trainer, toy):
     validator = trainer.validator
     validator.predict = lambda *_: logits.astype(np.float32)
     return validator, logits.astype(np.float32), truth
+
+
+NAMES = ["ONE.A", "TWO.A", "ONE.B"]
+
+
+def conclude(validator, trainer, method="none", fdr=FDR):
+    return validator.conclude(trainer.model, trainer.factors, trainer.pairs, method=method, fdr=fdr, names=NAMES)
+
+
+def thresholds(validator, trainer, **settings):
+    return conclude(validator, trainer, **settings)["thresholds"]
 
 
 def test_predicts_every_bin_of_the_validation_chromosomes_for_the_training_experiments(trainer, toy):
@@ -93,9 +107,7 @@ def test_experiments_that_cannot_be_judged_do_not_count(judged, trainer, only):
 
 def test_thresholds_keep_to_the_rate_of_false_discoveries(judged, trainer):
     validator, logits, truth = judged
-    found = validator.thresholds(
-        trainer.model, trainer.factors, trainer.pairs, fdr=FDR, names=["ONE.A", "TWO.A", "ONE.B"]
-    )
+    found = thresholds(validator, trainer)
     kept = truth != LEFT_OUT
     probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
     called = kept[:, 0] & (probability[:, 0] >= found["ONE.A"] * (1 - 1e-9))
@@ -107,18 +119,29 @@ def test_thresholds_keep_to_the_rate_of_false_discoveries(judged, trainer):
 
 def test_an_experiment_has_a_threshold_of_its_own_only_where_it_can_be_told(judged, trainer):
     validator, logits, truth = judged
-    names = ["ONE.A", "TWO.A", "ONE.B"]
-    found = validator.thresholds(trainer.model, trainer.factors, trainer.pairs, fdr=FDR, names=names)
+    found = thresholds(validator, trainer)
     assert "ONE.A" in found
     few = truth.copy()
     bound = np.flatnonzero(few[:, 0] == BOUND)
     few[bound[LEAST_FOR_THRESHOLD - 1 :], 0] = LEFT_OUT
     validator.truth = lambda: few
-    assert "ONE.A" not in validator.thresholds(
-        trainer.model, trainer.factors, trainer.pairs, fdr=FDR, names=names
-    )
+    assert "ONE.A" not in thresholds(validator, trainer)
     validator.truth = lambda: truth
     validator.predict = lambda *_: np.where(truth == BOUND, -9, logits).astype(np.float32)
-    found = validator.thresholds(trainer.model, trainer.factors, trainer.pairs, fdr=0.001, names=names)
+    found = thresholds(validator, trainer, fdr=0.001)
     assert found["pooled"] is None, "nothing is called where no threshold reaches the rate"
     assert set(found) == {"pooled"}
+
+
+def test_thresholds_are_of_calibrated_probabilities(judged, trainer):
+    validator, logits, truth = judged
+    none, platt = (conclude(validator, trainer, method=method) for method in ("none", "platt"))
+    calibration = read_calibration(platt)
+    assert calibration.method == "platt"
+    assert set(platt["thresholds"]) == set(none["thresholds"])
+    for name, before in none["thresholds"].items():
+        logit = torch.tensor([np.log(before / (1 - before))])
+        assert platt["thresholds"][name] == pytest.approx(calibration(logit).sigmoid().item(), rel=1e-4)
+    kept = truth != LEFT_OUT
+    found = calibration(torch.as_tensor(logits)).numpy().astype(np.float64)
+    assert log_loss(found[kept], truth[kept] == BOUND) < log_loss(logits[kept], truth[kept] == BOUND)

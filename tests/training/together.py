@@ -83,12 +83,12 @@ def train(
     trainer.run()
     validated = (trainer.model, trainer.factors, trainer.pairs)
     logits = trainer.validator.predict(*validated)
-    thresholds = trainer.validator.thresholds(*validated, fdr=0.9, names=toy.NAMES)
+    concluded = trainer.validator.conclude(*validated, method="auto", fdr=0.9, names=toy.NAMES)
     if processes.is_main():
         np.save(folder / "logits.npy", logits)
         weights = {name: value.contiguous() for name, value in trainer.model.state_dict().items()}
         save_file(weights, folder / "weights.safetensors")
-        found = {"history": trainer.state.history, "thresholds": thresholds}
+        found = {"history": trainer.state.history, **concluded}
         (folder / "found.json").write_text(json.dumps(found))
     trainer.accelerator.end_training()
 

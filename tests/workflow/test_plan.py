@@ -15,7 +15,16 @@ ROOT = Path(__file__).parents[2]
 DEMO = "config/demo/config.yaml"
 YEAST = "config/yeast/config.yaml"
 
-SAME_FOR_ALL = {"reference": 1, "factors": 1, "targets": 1, "train": 1, "plot_history": 1, "assemble": 1}
+SAME_FOR_ALL = {
+    "reference": 1,
+    "factors": 1,
+    "targets": 1,
+    "split": 1,
+    "homology": 1,
+    "train": 1,
+    "plot_history": 1,
+    "assemble": 1,
+}
 SAME_FOR_ALL |= {"evaluate": 1, "all": 1}
 MORE_FACTORS_IN_A_JOB = {"prediction": {"factors_per_job": 60}}
 
@@ -33,6 +42,13 @@ def test_yeast_has_none_of_the_demo_and_few_jobs_for_many_factors(project):
     downloads |= {"download_reference": 1, "download_accessibility_1": 1}
     shards = yaml.safe_load((ROOT / YEAST).read_text()).get("prediction", {}).get("shards", 4)
     assert run.jobs == SAME_FOR_ALL | downloads | {"accessibility": 1, "embed": shards, "render": 1, "gather": 1}
+
+
+def test_members_of_an_ensemble_are_trained_and_joined(project, overlay):
+    config = {"training": {"ensemble": 3}, "prediction": {"uncertainty": True}}
+    run = project.dry_run(config=[DEMO, overlay(config)])
+    assert (run.jobs["train"], run.jobs["ensemble"], run.jobs["plot_history"]) == (3, 1, 3)
+    assert "results/demo/members/2/model" in run.output
 
 
 def test_where_embeddings_are_kept_is_no_reason_to_train_again():
@@ -160,3 +176,20 @@ def test_the_workflow_is_formatted():
     command = [Path(sys.executable).with_name("snakefmt"), "--check", ROOT / "workflow"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
+
+
+# --- cross-validation ---------------------------------------------------------------------------------------
+
+
+def test_a_cross_validation_trains_each_fold_by_each_seed(mini, overlay):
+    changed = {"splits": {"folds": {"over": "factors", "count": 2}}, "evaluation": {"seeds": [0, 3]}}
+    run = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)])
+    own = {"split_fold": 2, "train_fold": 4, "evaluate_fold": 4, "gather_folds": 1, "cross_validation": 1}
+    assert own.items() <= run.jobs.items()
+    assert not {"split", "train", "embed", "evaluate", "render"} & run.steps
+
+
+def test_without_folds_a_cross_validation_has_one(mini):
+    run = mini.dry_run("results/mini/cross_validation/summary.tsv")
+    assert (run.jobs["split_fold"], run.jobs["train_fold"], run.jobs["evaluate_fold"]) == (1, 3, 3)
+    assert "results/mini/cross_validation/all/2/evaluation" in run.output

@@ -19,6 +19,7 @@ CELL_TYPES = ("CT1", "CT2")
 RENDERING = {"render", "gather"}
 AFTER_TRAINING = {"embed", "assemble", "evaluate"} | RENDERING
 FROM_TRAINING = AFTER_TRAINING | {"train", "plot_history"}
+FROM_SPLIT = FROM_TRAINING | {"split", "homology"}
 
 
 # --- what comes out -----------------------------------------------------------------------------------------
@@ -70,18 +71,18 @@ def changed(path: Path, old: str, new: str) -> None:
 def test_a_changed_peak_file_reruns_what_depends_on_it(again):
     peaks = again.path / "world/SIM2.CT1.narrowPeak"
     peaks.write_text("".join(peaks.read_text().splitlines(keepends=True)[1:]))
-    assert again.dry_run().steps == FROM_TRAINING | {"targets"}
+    assert again.dry_run().steps == FROM_SPLIT | {"targets"}
 
 
 def test_a_changed_protein_file_leaves_the_genome_alone(again):
     with (again.path / "world/proteins.fa").open("a") as fasta:
         fasta.write(">OTHER\nMKRRGSSTPPLK\n")
-    assert again.dry_run().steps == FROM_TRAINING | {"factors"}
+    assert again.dry_run().steps == FROM_SPLIT | {"factors"}
 
 
 def test_a_changed_row_of_a_factor_trains_again(again):
     changed(again.path / "config/factors.tsv", "SIM2\tSIM2\tSIM2", "SIM2\tSIM2\t")
-    assert again.dry_run().steps == FROM_TRAINING | {"factors"}
+    assert again.dry_run().steps == FROM_SPLIT | {"factors"}
 
 
 def test_a_new_description_of_a_cell_type_renders_it_alone(again):
@@ -109,16 +110,17 @@ def test_a_further_cell_type_needs_no_training(again):
 @pytest.mark.parametrize(
     ("setting", "steps"),
     [
-        ({"reference": {"exclude": ["chrM"]}}, FROM_TRAINING | {"reference", "accessibility", "targets"}),
+        ({"reference": {"exclude": ["chrM"]}}, FROM_SPLIT | {"reference", "accessibility", "targets"}),
         ({"accessibility": {"smoothing": 50}}, FROM_TRAINING | {"accessibility"}),
-        ({"factors": {"jaspar": "JASPAR2022"}}, FROM_TRAINING | {"factors"}),
+        ({"factors": {"jaspar": "JASPAR2022"}}, FROM_SPLIT | {"factors"}),
         ({"contexts": {"learnt": 4}}, FROM_TRAINING),
-        ({"targets": {"bound_fraction": 0.7}}, FROM_TRAINING | {"targets"}),
+        ({"targets": {"bound_fraction": 0.7}}, FROM_SPLIT | {"targets"}),
         ({"windows": {"core": 640}}, FROM_TRAINING),
+        ({"splits": {"gap": 640}}, FROM_SPLIT),
         ({"training": {"steps": 20}}, FROM_TRAINING),
         ({"training": {"losses": {"focal_gamma": 2.0}}}, FROM_TRAINING),
-        ({"training": {"losses": {"peak_score": 0.1}}}, FROM_TRAINING | {"targets"}),
-        ({"seed": 5}, FROM_TRAINING),
+        ({"training": {"losses": {"peak_score": 0.1}}}, FROM_SPLIT | {"targets"}),
+        ({"seed": 5}, FROM_SPLIT),
         ({"prediction": {"fdr": 0.2}}, FROM_TRAINING),
         ({"prediction": {"shards": 3}}, AFTER_TRAINING),
         ({"prediction": {"factors": ["SIM3"]}}, RENDERING),
@@ -246,3 +248,28 @@ def test_a_pretrained_trunk_is_trained_on_and_its_files_are_inputs(mini, overlay
     weights = mini.path / "enformer/pytorch_model.bin"
     weights.write_bytes(weights.read_bytes() + bytes(1))
     assert mini.dry_run(model).steps == {"train"}
+
+
+# --- cross-validation ---------------------------------------------------------------------------------------
+
+
+def test_a_cross_validation_of_two_folds(again, overlay):
+    changed = {
+        "splits": {"folds": {"over": "cell_types"}},
+        "evaluation": {"seeds": [4], "bootstrap": 5},
+        "training": {"steps": 4},
+    }
+    config = ["config/mini.yaml", overlay(changed)]
+    threads = [f"{rule}=1" for rule in ("train_fold", "evaluate_fold")]
+    again.snakemake("cross_validation", "--cores", "2", "--set-threads", *threads, config=config, timeout=800)
+    folder = again.path / "results/mini/cross_validation"
+    header, *rows = (line.split("\t") for line in (folder / "metrics.tsv").read_text().splitlines())
+    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    runs = {(row["fold"], row["seed"], row["cell_type"]) for row in rows}
+    assert sorted(run[:2] for run in runs) == [("0", "4"), ("1", "4")]
+    assert {run[2] for run in runs} == set(CELL_TYPES)
+    assert {row["kind"] for row in rows} == {"unseen cell type"}
+    assert {"tfbind", "factor mean"} <= {row["predictor"] for row in rows}
+    for name in ("summary", "breakdown", "groups"):
+        assert (folder / f"{name}.tsv").stat().st_size > 0
+    assert again.dry_run("cross_validation", config=config).nothing_to_do

@@ -196,7 +196,18 @@ def test_the_workflow_on_slurm_gives_each_rule_its_partition_and_gpus_and_ends_i
     ran = jobs(fresh)
     assert {job["state"] for job in ran} == {"COMPLETED"}
     assert {job["rule"] for job in ran} == {
-        *("reference", "accessibility", "factors", "targets", "train", "embed", "assemble", "render", "evaluate")
+        *(
+            "reference",
+            "accessibility",
+            "factors",
+            "targets",
+            "split",
+            "train",
+            "embed",
+            "assemble",
+            "render",
+            "evaluate",
+        )
     }
     for job in ran:
         gpus = detail(fresh, job["id"], "TresPerJob")

@@ -9,6 +9,7 @@ Where all bins are bound, or none, a ranking cannot be judged: metrics are nan t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -312,7 +313,7 @@ def calibration_error_of(curve: ReliabilityCurve) -> float:
     return float(np.average(np.abs(curve.observed - curve.predicted), weights=curve.count))
 
 
-def resampled_blocks(count: int, replicates: int, seed: int) -> NDArray[np.int64]:
+def resampled_blocks(count: int, replicates: int, seed: int | Sequence[int]) -> NDArray[np.int64]:
     """How often each block is drawn, where as many blocks as there are are drawn with replacement.
 
     Returns

@@ -17,7 +17,7 @@ from tfbind.config import Config, merge_values, parse_config, read_yaml
 from tfbind.contexts.contextset import ContextSet
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, read_json, sha256_file, write_json
-from tfbind.evaluation.evaluate import require_held_out
+from tfbind.evaluation.held_out import require_held_out
 from tfbind.evaluation.tables import KINDS, score_experiment
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
@@ -229,7 +229,7 @@ def _scores(config: Config, folders: DataFolders, checkpoint: Checkpoint) -> lis
         batch_size=config.prediction.batch_size,
         precision=config.prediction.precision,
     )
-    require_held_out(checkpoint.about["manifest"], embedding, folders.split)
+    require_held_out(checkpoint.about["manifest"], embedding, folders.split, folders.targets.experiments)
     data = open_genome_data(
         folders.reference, list(folders.tracks), bin=config.windows.bin, labels=folders.targets.labels
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from tfbind.core.errors import InputError
 from tfbind.core.metrics import (
     Ranking,
     average_precision_of_resamples,
@@ -18,18 +18,18 @@ from tfbind.core.metrics import (
     resampled_blocks,
 )
 from tfbind.core.progress import Progress
-from tfbind.evaluation.baselines import SHUFFLED, Predictor, Values, baselines, carried
+from tfbind.evaluation.baselines import SHUFFLED, Predictor, Values, carried
 from tfbind.evaluation.breakdown import Part, Parts
-from tfbind.evaluation.loci import Loci, Rule
+from tfbind.evaluation.fdr import Calls
+from tfbind.evaluation.held_out import require_held_out
+from tfbind.evaluation.loci import MODEL_BINS, Loci, Rule
 from tfbind.evaluation.scene import Scene
 from tfbind.evaluation.tables import KEY, MODEL, is_judgeable, score_ranking
-from tfbind.genome.regions import Region, overlap
 from tfbind.model.batching import factor_batch, shuffle_proteins
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_pairs
-from tfbind.training.splits import Split
 
 # Factors predicted at once: what is of the DNA alone is computed once for them.
 FACTORS_AT_ONCE = 32
@@ -49,12 +49,15 @@ class Scores:
         Scores of parts of the bins.
     replicates
         AUPRC of each resample of blocks, float32 (replicates,), of each row.
+    fdr
+        What the model's calls are at the false discovery rate that it states, see `Calls`.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     reliability: list[dict[str, Any]] = field(default_factory=list)
     breakdown: list[dict[str, Any]] = field(default_factory=list)
     replicates: list[np.ndarray] = field(default_factory=list)
+    fdr: list[dict[str, Any]] = field(default_factory=list)
 
 
 def evaluate(
@@ -63,6 +66,7 @@ def evaluate(
     *,
     seed: str,
     parts: Parts | None = None,
+    calls: Calls | None = None,
     replicates: int = 0,
     resampling_seed: int = 0,
 ) -> Scores:
@@ -76,12 +80,18 @@ def evaluate(
         Of the model, for the table.
     parts
         Of the bins, to be scored by themselves.
+    calls
+        Of the model, to be held against its stated false discovery rate.
     replicates
         Resamples of blocks of 1 Mb for the intervals; 0: none.
     """
     fold = "all" if scene.split.fold is None else str(scene.split.fold)
     blocks = {kind: int(loci.blocks.max(initial=-1)) + 1 for kind, loci in scene.loci.items()}
-    drawn = resampled_blocks(max(blocks.values()), replicates, resampling_seed) if replicates else None
+    drawn = None
+    if replicates:
+        # Tests of the same regions draw the same blocks, so that folds over factors are resampled as one.
+        regions = zlib.crc32(" ".join(map(str, scene.regions)).encode())
+        drawn = resampled_blocks(max(blocks.values()), replicates, [resampling_seed, regions])
     scores = Scores()
     # Factor by factor: predictors keep what they know of one for its other cell types.
     columns = sorted(scene.tested, key=lambda column: (scene.experiments[column]["factor"], column))
@@ -93,6 +103,8 @@ def evaluate(
                 for kind, values in (predictor.scores(column) or {}).items():
                     row = {**about, "predictor": predictor.name, "bins": kind, "sees": predictor.sees}
                     _score(scores, row, cut[kind], values, predictor.probabilities, drawn)
+                    if calls is not None and (predictor.name, kind) == (MODEL, MODEL_BINS):
+                        scores.fdr += calls.of(column, values)
             progress.advance()
     return scores
 
@@ -114,7 +126,7 @@ def model_predictors(
     InputError
         As `require_held_out`.
     """
-    require_held_out(checkpoint.about["manifest"], embedding, scene.split)
+    require_held_out(checkpoint.about["manifest"], embedding, scene.split, scene.experiments)
     sees = "DNA, the factor's protein and motif, accessibility and description of the cell type"
     model = _ModelScores(scene, checkpoint, embedding, rule)
     shuffled = _ModelScores(scene, checkpoint, embedding, rule, shuffled=seed)
@@ -161,13 +173,6 @@ class _ModelScores:
         found = predict_pairs(self.checkpoint, self.embedding, scene.data, batch, pairs, scene.regions)
         probabilities = np.concatenate([part.T for _, part in found], axis=1)
         return dict(zip(columns, probabilities, strict=True))
-
-
-def all_predictors(
-    scene: Scene, checkpoint: Checkpoint, embedding: GenomeEmbedding, *, seed: int, rule: Rule
-) -> list[Predictor]:
-    """The model and all baselines."""
-    return [*model_predictors(scene, checkpoint, embedding, seed=seed, rule=rule), *baselines(scene)]
 
 
 def _about(scene: Scene, column: int) -> dict[str, Any]:
@@ -242,23 +247,3 @@ def _score(
             {**known, "group": group, **dict(zip(curve._fields, each, strict=True))}
             for group, each in enumerate(zip(*curve, strict=True))
         ]
-
-
-def require_held_out(manifest: Mapping[str, Any], embedding: GenomeEmbedding, split: Split) -> None:
-    """Refuse to test a model on regions that its manifest lists, on another genome, or on one without them."""
-    key = "splits.test"
-    genomes = (manifest["genome"], embedding.about["genome"])
-    if set(genomes) != {split.genome}:
-        raise InputError(
-            "the split, the model and the genome embedding are not of one genome: nothing says what of it the "
-            "model never saw",
-            key=key,
-            mend="test on the genome of the training, or train on this one",
-        )
-    seen = [Region(*each) for each in (*manifest["regions"], *manifest["validation_regions"])]
-    if both := overlap(split.test, seen):
-        raise InputError(
-            f"the model was trained or stopped on {', '.join(map(str, both))}: that is not held out",
-            key=key,
-            mend="train a model that holds it out, or test elsewhere",
-        )

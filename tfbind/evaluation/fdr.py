@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfbind.core.files import atomic_path
+from tfbind.evaluation.loci import MODEL_BINS
+from tfbind.evaluation.scene import Scene
 from tfbind.genome.bigwig import round_fixed
 from tfbind.model.data import BOUND, LEFT_OUT
 from tfbind.prediction.peaks import call_peaks
@@ -92,6 +96,48 @@ def achieved(
         yield about | _counts("bins", called & judged, bound, bound)
         peaks, found = _peaks(called, measured, lengths), _peaks(measured, called, lengths)
         yield about | _row("peaks", len(found), len(peaks), int(peaks.sum()), int(found.sum()))
+
+
+@dataclass(frozen=True)
+class Calls:
+    """A model's calls in a test.
+
+    Attributes
+    ----------
+    scene
+        Where they are called, and what was measured there.
+    about
+        Of the model: its thresholds, and the rate that they are for.
+    """
+
+    scene: Scene
+    about: Mapping[str, Any]
+
+    def of(self, column: int, probabilities: np.ndarray) -> list[dict[str, Any]]:
+        """Rows of an experiment, from its probabilities (bins,) in the test's regions; see `achieved`."""
+        experiment = self.scene.experiments[column]["name"]
+        loci = self.scene.loci[MODEL_BINS]
+        rows = achieved(
+            loci.labels[:, column],
+            self.usable,
+            probabilities,
+            np.diff(loci.starts).tolist(),
+            self.about["thresholds"],
+            experiment=experiment,
+            kind=self.scene.split.kinds[experiment],
+            fdr=self.about["fdr"],
+        )
+        return list(rows)
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """Bins of the test's regions that are neither N nor blacklisted, bool (bins,)."""
+        bin, reference = self.scene.data.bin, self.scene.reference
+        parts = []
+        for region in self.scene.regions:
+            bins = region.bins(bin)
+            parts.append(reference.usable_bins(region.chrom, bin)[bins.start : bins.stop])
+        return np.concatenate(parts)
 
 
 def write_fdr(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:

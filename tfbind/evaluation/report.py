@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,12 @@ import numpy as np
 from tfbind.config import Config
 from tfbind.contexts.contextset import ContextSet
 from tfbind.core.files import atomic_dir
+from tfbind.evaluation.baselines import baselines
 from tfbind.evaluation.breakdown import Parts
-from tfbind.evaluation.evaluate import Scores, all_predictors, evaluate
+from tfbind.evaluation.evaluate import Scores, evaluate, model_predictors
+from tfbind.evaluation.fdr import Calls, write_fdr
 from tfbind.evaluation.plots import plot_evaluation
+from tfbind.evaluation.predictions import read_predictor
 from tfbind.evaluation.promoters import KEY as PROMOTERS
 from tfbind.evaluation.scene import Scene
 from tfbind.evaluation.tables import in_order, write_breakdown, write_metrics, write_reliability, write_summary
@@ -54,7 +57,13 @@ def test_of(
 
 
 def write_evaluation(
-    config: Config, scene: Scene, checkpoint: Checkpoint, output: Path, *, embedding: Path | None
+    config: Config,
+    scene: Scene,
+    checkpoint: Checkpoint,
+    output: Path,
+    *,
+    embedding: Path | None,
+    predictions: Sequence[Path] = (),
 ) -> Scores:
     """Score a model and all baselines, and write what is found.
 
@@ -62,16 +71,23 @@ def write_evaluation(
     ----------
     embedding
         Folder of a genome embedding; None: the test's regions are embedded.
+    predictions
+        Files of further predictors, as `write_predictions` writes them.
     """
     settings = config.evaluation
     found = _embedding(config, scene, checkpoint, embedding)
     scores = evaluate(
         scene,
-        all_predictors(scene, checkpoint, found, seed=config.seed, rule=settings.dream_rule),
+        [
+            *model_predictors(scene, checkpoint, found, seed=config.seed, rule=settings.dream_rule),
+            *baselines(scene),
+            *(read_predictor(path, scene) for path in predictions),
+        ],
         seed=_seed_of(checkpoint),
         parts=Parts(
             scene, None if settings.promoters is None else source_file(settings.promoters, key=PROMOTERS)
         ),
+        calls=Calls(scene, checkpoint.about),
         replicates=settings.bootstrap,
         resampling_seed=config.seed,
     )
@@ -80,6 +96,7 @@ def write_evaluation(
         write_summary(folder / "summary.tsv", scores.rows)
         write_breakdown(folder / "breakdown.tsv", scores.breakdown)
         write_reliability(folder / "reliability.tsv", scores.reliability)
+        write_fdr(folder / "fdr.tsv", scores.fdr)
         np.save(folder / "bootstrap.npy", _replicates_in_order(scores))
         plot_evaluation(scores.rows, folder / "evaluation", title=f"{config.name}: {_named(scene)}")
     return scores

@@ -140,7 +140,7 @@ def write_metrics(path: str | Path, rows: Iterable[Row]) -> None:
     if problem:
         index, column, text = problem
         raise ValueError(f"row {index} of the metrics, column '{column}': {text}")
-    _write_tsv(path, COLUMNS, rows)
+    write_table(path, COLUMNS, rows)
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:
@@ -207,17 +207,17 @@ def summarise(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 def write_summary(path: str | Path, rows: Iterable[Row]) -> None:
     """Write the summary of metric rows (see `summarise`) as TSV, in the manner of `write_metrics`."""
-    _write_tsv(path, _SUMMARY_COLUMNS, summarise(rows))
+    write_table(path, _SUMMARY_COLUMNS, summarise(rows))
 
 
 def write_reliability(path: str | Path, rows: Iterable[Row]) -> None:
     """Write the curves of predicted against observed frequencies, a row a group of bins, as TSV."""
-    _write_tsv(path, (*KEY, "group", "predicted", "observed", "count"), in_order(rows))
+    write_table(path, (*KEY, "group", "predicted", "observed", "count"), in_order(rows))
 
 
 def write_breakdown(path: str | Path, rows: Iterable[Row]) -> None:
     """Write the scores of parts of experiments as TSV."""
-    _write_tsv(path, (*_NAMES, *BREAKDOWN_COLUMNS), in_order(rows))
+    write_table(path, (*_NAMES, *BREAKDOWN_COLUMNS), in_order(rows))
 
 
 def left_out_sentence(rows: Iterable[Row]) -> str:
@@ -404,7 +404,8 @@ def _shown(value: float, digits: int) -> str:
     return "" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _write_tsv(path: str | Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Write columns of rows as TSV; 6 significant digits, nan as an empty field."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
         handle.write("\t".join(columns) + "\n")
         for row in rows:

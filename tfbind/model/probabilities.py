@@ -71,7 +71,7 @@ class Probabilities:
         learnt = checkpoint.about["contexts"]["learnt"]
         members = []
         for each in checkpoint.members:
-            own = _as_learnt_by(each.about["contexts"]["learnt"], learnt, data)
+            own = as_learnt_by(each.about["contexts"]["learnt"], learnt, data)
             predictor = Predictor(each.model, encoded(each.model, factors), own)
             members.append(Member(predictor, read_calibration(each.about)))
         return cls(members, read_calibration(checkpoint.about))
@@ -156,8 +156,8 @@ def _probabilities(calibration: Calibration, logits: Tensor, chrom: str) -> Tens
     return calibration(logits).sigmoid()
 
 
-def _as_learnt_by(own: Sequence[str], learnt: Sequence[str], data: GenomeData) -> GenomeData:
-    """Data that knows the rows of the cell types `learnt`, with those of a member's own learnt embedding."""
+def as_learnt_by(own: Sequence[str], learnt: Sequence[str], data: GenomeData) -> GenomeData:
+    """Data that knows the rows of the cell types `learnt`, with the rows of those that a member has learnt."""
     if data.known is None or list(own) == list(learnt):
         return data
     rows = torch.tensor([own.index(name) if name in own else UNKNOWN for name in learnt] + [UNKNOWN])

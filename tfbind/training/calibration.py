@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,27 @@ LEAST_BLOCKS = 8
 LEAST_OF_A_KIND = 20
 # Log-losses within this part of the best are called equal, and the simpler method is taken.
 EQUAL = 1e-3
-NEWTON_STEPS = 100
+NEWTON_STEPS, HALVINGS = 100, 20
+# Groups of logits: so many to 1, and up to here.
+FINE, FAR = 1024, 100
 
 Floats = NDArray[np.float64]
+
+
+class Groups(NamedTuple):
+    """Bins of almost equal logits.
+
+    Attributes
+    ----------
+    logits : float64 (groups,), rising
+        Means.
+    count, bound : float64 (groups,)
+        How many bins there are, and how many of them are bound.
+    """
+
+    logits: Floats
+    count: Floats
+    bound: Floats
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,15 @@ class Judged:
     logits: Floats
     bound: NDArray[np.bool_]
     half: NDArray[np.bool_]
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Bins whose logits lie within 1/1024 of each other as one: fits then cost the same for any genome."""
+        place = np.rint(np.clip(self.logits, -FAR, FAR) * FINE).astype(np.int64) + FAR * FINE
+        count = np.bincount(place)
+        there = np.flatnonzero(count)
+        sums = [np.bincount(place, weights=values)[there] for values in (self.logits, self.bound)]
+        return Groups(sums[0] / count[there], count[there].astype(np.float64), sums[1])
 
     def part(self, second: bool) -> Judged:
         """One half."""
@@ -135,8 +163,9 @@ def _crossed_loss(judged: Judged, method: str) -> float | None:
         found = FITS[method](judged.part(not second))
         if found is None:
             return None
-        other = judged.part(second)
-        total += log_loss(mapped(found, other.logits).astype(np.float64), other.bound) * len(other.bound)
+        other = judged.part(second).groups
+        logits = mapped(found, other.logits).astype(np.float64)
+        total += float(np.sum(other.count * np.logaddexp(0, logits) - other.bound * logits))
     return total / len(judged.bound)
 
 
@@ -146,13 +175,15 @@ def _fit_none(_: Judged) -> Calibration:
 
 def _fit_temperature(judged: Judged) -> Calibration | None:
     """Guo et al. 2017: logits are divided by one number."""
-    (slope,) = _logistic([judged.logits], _softened(judged.bound), [1.0])
+    groups = judged.groups
+    (slope,) = _logistic([groups.logits], groups, [1.0])
     return Calibration("temperature", slope) if slope > 0 else None
 
 
 def _fit_platt(judged: Judged) -> Calibration | None:
     """Platt 1999: logistic regression on the logit."""
-    slope, offset = _logistic([judged.logits, np.ones_like(judged.logits)], _softened(judged.bound), [1.0, 0.0])
+    groups = judged.groups
+    slope, offset = _logistic([groups.logits, np.ones_like(groups.logits)], groups, [1.0, 0.0])
     return Calibration("platt", slope, offset) if slope > 0 else None
 
 
@@ -167,9 +198,7 @@ def _fit_isotonic(judged: Judged) -> Calibration | None:
     slope = _fit_platt(judged)
     if slope is None:
         return None
-    at, place = np.unique(judged.logits, return_inverse=True)
-    count = np.bincount(place).astype(np.float64)
-    bound = np.bincount(place, weights=judged.bound)
+    at, count, bound = judged.groups
     blocks = isotonic_regression(bound / count, weights=count).blocks[:-1]
     count, bound, at = _summed(blocks, count, bound, at * count)
     smooth = (bound + 0.5) / (count + 1)
@@ -194,39 +223,35 @@ def _summed(starts: np.ndarray, *values: Floats) -> tuple[Floats, ...]:
     return tuple(np.add.reduceat(value, starts) for value in values)
 
 
-def _softened(bound: NDArray[np.bool_]) -> Floats:
-    """Platt's targets: a fit stays finite where the halves of a ranking do not overlap."""
-    count = int(bound.sum())
-    return np.where(bound, (count + 1) / (count + 2), 1 / (len(bound) - count + 2))
+def _logistic(columns: Sequence[Floats], groups: Groups, start: Sequence[float]) -> list[float]:
+    """Logistic regression by Newton's method, with steps halved until the loss falls (Lin, Lin and Weng 2007).
 
-
-def _logistic(columns: Sequence[Floats], targets: Floats, start: Sequence[float]) -> list[float]:
-    """Logistic regression by Newton's method, with steps halved until the loss falls (Lin, Lin and Weng 2007)."""
+    Targets are Platt's, not quite 0 and 1: a fit stays finite where a ranking is without error.
+    """
+    total, count = groups.count.sum(), groups.bound.sum()
+    high, low = (count + 1) / (count + 2), 1 / (total - count + 2)
+    targets = (groups.bound * high + (groups.count - groups.bound) * low) / groups.count
+    share = groups.count / total
+    design = np.stack(columns)
     weights = np.array(start, dtype=np.float64)
 
-    def scores(at: Floats) -> Floats:
-        return sum(weight * column for weight, column in zip(at, columns, strict=True))
+    def loss(at: Floats) -> float:
+        scores = at @ design
+        return float(share @ (np.logaddexp(0, scores) - targets * scores))
 
-    def loss(of: Floats) -> float:
-        return float(np.mean(np.logaddexp(0, of) - targets * of))
-
-    now = scores(weights)
-    best = loss(now)
+    best = loss(weights)
     for _ in range(NEWTON_STEPS):
-        probabilities = 1 / (1 + np.exp(-np.clip(now, -700, 700)))
-        error, curvature = probabilities - targets, probabilities * (1 - probabilities)
-        gradient = np.array([np.mean(column * error) for column in columns])
-        hessian = np.array([[np.mean(one * two * curvature) for two in columns] for one in columns])
-        step = np.linalg.solve(hessian + 1e-12 * np.eye(len(columns)), gradient)
-        size = 1.0
-        while size > 1e-10:
-            tried = scores(weights - size * step)
+        probabilities = 1 / (1 + np.exp(-np.clip(weights @ design, -700, 700)))
+        gradient = design @ (share * (probabilities - targets))
+        hessian = (design * (share * probabilities * (1 - probabilities))) @ design.T
+        step = np.linalg.solve(hessian + 1e-12 * np.eye(len(design)), gradient)
+        if gradient @ step < 1e-14:
+            break
+        for halving in range(HALVINGS):
+            tried = weights - step / 2**halving
             if (found := loss(tried)) < best:
                 break
-            size /= 2
         else:
             break
-        weights, now, gain, best = weights - size * step, tried, best - found, found
-        if gain < 1e-13:
-            break
+        weights, best = tried, found
     return weights.tolist()

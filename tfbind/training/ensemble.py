@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfbind.config import Config
+from tfbind.contexts.contextset import ContextSet
 from tfbind.core.errors import InputError
+from tfbind.factors.factorset import FactorSet
+from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region, overlap, without
+from tfbind.model.batching import factor_batch
 from tfbind.model.calibration import Calibration
 from tfbind.model.checkpoint import Checkpoint
+from tfbind.model.data import open_genome_data
 from tfbind.model.ensemble import joined
+from tfbind.model.inference import bins_around
+from tfbind.training.run import pairs_of
+from tfbind.training.targets import Targets
+from tfbind.training.validation import Validator
 
 # Far apart, so that the members of runs whose seeds are neighbours are others.
 SEEDS_APART = 1_000_000
 # What of a manifest must be equal.
 _SAME_OF_MANIFEST = ("genome",)
 # What is joined: of each, all that any member lists.
-_LISTED = ("chromosomes", "validation_chromosomes", "factors", "cell_types", "experiments")
+_LISTED = ("factors", "cell_types", "experiments")
+_BY_NAME = ("aliases", "relatives")
+_REGIONS = ("regions", "validation_regions")
 
 
 def member_seed(seed: int, member: int) -> int:
@@ -65,9 +80,109 @@ def joined_manifest(manifests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values = [manifest.get(key) for manifest in manifests]
         if key in _LISTED:
             found[key] = sorted({each for value in values for each in value})
+        elif key in _BY_NAME:
+            found[key] = {name: told for value in values for name, told in value.items()}
+        elif key in _REGIONS:
+            found[key] = _union([region for value in values for region in read_regions(value)])
         else:
             found[key] = values[0] if key in _SAME_OF_MANIFEST else values
     return found
+
+
+def calibrated(
+    ensemble: Checkpoint,
+    config: Config,
+    reference: Reference,
+    factor_set: FactorSet,
+    targets: Targets,
+    cell_types: Sequence[str],
+    tracks: Sequence[Path | None],
+    *,
+    context_set: ContextSet | None = None,
+) -> Checkpoint:
+    """The ensemble, calibrated, and with thresholds of its own, where all members were validated.
+
+    The mean of calibrated probabilities is less sure than it could be (Ranjan and Gneiting 2010), so it is
+    calibrated again. Where no region is validation of all members and training of none, as may be with folds over
+    the genome, the ensemble stays as it is, and standard error is told.
+
+    Parameters
+    ----------
+    cell_types, tracks, context_set
+        As of `train_model`.
+
+    Raises
+    ------
+    InputError
+        If the targets lack an experiment that a member was trained on.
+    """
+    regions = shared_validation([member.about["manifest"] for member in ensemble.members])
+    if not regions:
+        print(
+            "the members were validated in no region in common that none was trained on: their thresholds are "
+            "averaged, and the mean of their probabilities is not calibrated",
+            file=sys.stderr,
+            flush=True,
+        )
+        return ensemble
+    names = [experiment["name"] for experiment in targets.experiments]
+    columns = _columns(ensemble.about["manifest"]["experiments"], names)
+    used = [targets.experiments[column] for column in columns]
+    measured = {experiment["cell_type"] for experiment in used}
+    contexts = {name: track for name, track in zip(cell_types, tracks, strict=True) if name in measured}
+    data = open_genome_data(
+        reference, list(contexts.values()), bin=config.windows.bin, labels=targets.labels
+    ).knowing(list(contexts), context_set, ensemble.about["contexts"]["learnt"])
+    factors = sorted({experiment["factor"] for experiment in used})
+    validator = Validator(
+        data,
+        regions,
+        columns,
+        config.windows,
+        around=max(bins_around(member.model) for member in ensemble.members),
+        precision=config.prediction.precision,
+    )
+    pairs = pairs_of(targets, factors, list(contexts))
+    logits = validator.predict_together(ensemble, factor_batch(factor_set, factors), pairs)
+    concluded = validator.concluded(logits, config.prediction.calibration, ensemble.about["fdr"], names)
+    about = {
+        **ensemble.about,
+        **concluded,
+        "thresholds_of": "the ensemble's own, in the regions that all members were validated in",
+        "validation_auprc": validator.auprc(logits),
+    }
+    return replace(ensemble, about=about)
+
+
+def shared_validation(manifests: Sequence[Mapping[str, Any]]) -> list[Region]:
+    """Regions in which all were validated, and none was trained."""
+    shared = read_regions(manifests[0]["validation_regions"])
+    for manifest in manifests[1:]:
+        shared = overlap(shared, read_regions(manifest["validation_regions"]))
+    return without(shared, [region for manifest in manifests for region in read_regions(manifest["regions"])])
+
+
+def _columns(experiments: Collection[str], names: Sequence[str]) -> list[int]:
+    if missing := sorted(set(experiments) - set(names)):
+        raise InputError(
+            f"the targets have no experiment {missing[0]}, which a member was trained on",
+            key="tables.experiments",
+            mend="give the targets that the members were trained on",
+        )
+    return [column for column, name in enumerate(names) if name in experiments]
+
+
+def read_regions(given: Sequence[Sequence[Any]]) -> list[Region]:
+    """Regions of a manifest."""
+    return [Region(*each) for each in given]
+
+
+def _union(regions: Sequence[Region]) -> list[list[Any]]:
+    """Regions as a manifest has them, nothing twice."""
+    apart: list[Region] = []
+    for region in sorted(regions):
+        apart += without([region], apart)
+    return [[each.chrom, each.start, each.end] for each in apart]
 
 
 def _mean_thresholds(thresholds: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,9 @@ def train_model(
     device: torch.device,
     context_set: ContextSet | None = None,
     signals: StopSignals | None = None,
+    aliases: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Train, find the thresholds of the peaks, and write model folder and history.
+    """Train, calibrate, find the thresholds of the peaks, and write model folder and history.
 
     Parameters
     ----------
@@ -57,6 +58,8 @@ def train_model(
         The cell types' texts, where the configuration wants them.
     signals
         What notes signals already, if something does.
+    aliases
+        Further names of cell types, for the manifest.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def train_model(
         )
     trained = sorted({targets.experiments[column]["factor"] for column in columns})
     factors = factor_batch(factor_set, trained)
-    pairs = _pairs(targets, trained, list(contexts))
+    pairs = pairs_of(targets, trained, list(contexts))
     if config.model.motif_panel and not factors.has_motif.any():
         raise InputError(
             "no factor to train on has a motif, of which a motif panel is made",
@@ -134,14 +137,19 @@ def train_model(
         context_dropout=config.contexts.dropout,
     )
     trainer.run()
-    thresholds = trainer.validator.thresholds(
-        trainer.model, factors, pairs, fdr=config.prediction.fdr, names=names
+    concluded = trainer.validator.conclude(
+        trainer.model,
+        factors,
+        pairs,
+        method=config.prediction.calibration,
+        fdr=config.prediction.fdr,
+        names=names,
     )
     about = {
         "embedder": factor_set.embedder,
         "contexts": {"encoder": None if context_set is None else context_set.encoder, "learnt": learnt},
-        "manifest": _manifest(config, reference, targets, split, trained),
-        "thresholds": thresholds,
+        "manifest": _manifest(config, reference, targets, split, trained, aliases or {}),
+        **concluded,
         "fdr": config.prediction.fdr,
         "track_loss": config.training.losses.track_loss,
         "best_step": trainer.state.best_step,
@@ -224,7 +232,7 @@ def _require_encoder(settings: TextSettings, context_set: ContextSet) -> None:
         )
 
 
-def _pairs(targets: Targets, factors: Sequence[str], cell_types: Sequence[str]) -> torch.Tensor:
+def pairs_of(targets: Targets, factors: Sequence[str], cell_types: Sequence[str]) -> torch.Tensor:
     """(factor, cell type) of each experiment; where held out, 0, which nothing reads."""
     row = {factor: index for index, factor in enumerate(factors)}
     column = {cell_type: index for index, cell_type in enumerate(cell_types)}
@@ -236,7 +244,12 @@ def _pairs(targets: Targets, factors: Sequence[str], cell_types: Sequence[str]) 
 
 
 def _manifest(
-    config: Config, reference: Reference, targets: Targets, split: Split, factors: Sequence[str]
+    config: Config,
+    reference: Reference,
+    targets: Targets,
+    split: Split,
+    factors: Sequence[str],
+    aliases: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """What the model was trained on: evaluation calls held out only what is not here."""
     used = [experiment for experiment in targets.experiments if experiment["name"] in split.experiments]
@@ -249,6 +262,18 @@ def _manifest(
         "validation_regions": [[each.chrom, each.start, each.end] for each in split.validation],
         "factors": list(factors),
         "cell_types": sorted({experiment["cell_type"] for experiment in used}),
+        "aliases": {name: list(aliases.get(name, ())) for name in sorted({each["cell_type"] for each in used})},
+        "relatives": _relatives(targets, split, factors),
         "experiments": sorted(experiment["name"] for experiment in used),
         "seed": config.seed,
     }
+
+
+def _relatives(targets: Targets, split: Split, factors: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The measured factors that are none of those trained on and yet not unseen: nearest one, and identity."""
+    seen = {
+        each["factor"]
+        for each in targets.experiments
+        if split.kinds.get(each["name"]) in ("seen", "unseen cell type") and each["factor"] not in factors
+    }
+    return {name: dict(split.identity[name]) for name in sorted(seen) if name in split.identity}

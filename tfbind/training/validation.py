@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tfbind.config import WindowSettings
-from tfbind.core.metrics import average_precision, threshold_at_fdr
+from tfbind.core.metrics import average_precision
 from tfbind.genome.regions import Region
 from tfbind.genome.windows import stretches_near, tile
 from tfbind.model.binding import BindingModel
+from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData
 from tfbind.model.embedding import embed_stretches, tokens_in_place
+from tfbind.model.ensemble import EnsembleModel
 from tfbind.model.factors import FactorBatch
 from tfbind.model.inference import STRETCH, Predictor
+from tfbind.model.probabilities import Probabilities
 from tfbind.training import processes
+from tfbind.training.calibration import Judged, calibrate, halves, mapped
+from tfbind.training.thresholds import find_thresholds
 from tfbind.training.trunkcache import TrunkCache
-
-# Fewer bound bins than this in the validation regions say nothing of one experiment's threshold.
-LEAST_FOR_THRESHOLD = 20
 
 
 class Validator:
@@ -80,7 +83,24 @@ class Validator:
         parts = processes.gathered_by_main(own)
         return None if parts is None else np.concatenate([found for part in parts for found in part])
 
-    def _tokens(self, model: BindingModel) -> dict[str, np.ndarray]:
+    def predict_together(self, ensemble: Checkpoint, factors: FactorBatch, pairs: Tensor) -> np.ndarray:
+        """Logits of an ensemble's probabilities, otherwise as `predict`; by one process."""
+        probabilities = Probabilities.of(ensemble, factors, self.data)
+        tokens, chosen = self._tokens(ensemble.model), pairs[torch.as_tensor(self.columns)]
+        found = []
+        for chrom, bins in self.regions:
+            values = torch.empty(len(chosen), len(bins))
+
+            def keep(
+                low: int, part: Tensor, _: Tensor | None, first: int = bins.start, values: Tensor = values
+            ) -> None:
+                values[:, low - first : low - first + part.shape[1]] = _logits(part)
+
+            probabilities.each(keep, chrom, tokens[chrom], bins.start, len(bins), chosen)
+            found.append(values.T.numpy())
+        return np.concatenate(found)
+
+    def _tokens(self, model: BindingModel | EnsembleModel) -> dict[str, np.ndarray]:
         """DNA tokens of the chromosomes, on every process; each window is embedded by one of them.
 
         Far from the validation regions they are 0, and are not looked at.
@@ -100,9 +120,10 @@ class Validator:
     def mean_auprc(self, model: BindingModel, factors: FactorBatch, pairs: Tensor) -> float:
         """Mean average precision over the experiments that have bound and unbound bins there."""
         logits = self.predict(model, factors, pairs)
-        return processes.of_main(None if logits is None else self._mean_auprc(logits))
+        return processes.of_main(None if logits is None else self.auprc(logits))
 
-    def _mean_auprc(self, logits: np.ndarray) -> float:
+    def auprc(self, logits: np.ndarray) -> float:
+        """See `mean_auprc`; of logits (bins, training experiments)."""
         truth = self.truth()
         scores = []
         for column in range(truth.shape[1]):
@@ -112,37 +133,50 @@ class Validator:
                 scores.append(average_precision(bound, logits[kept, column]))
         return float(np.mean(scores)) if scores else 0.0
 
-    def thresholds(
-        self, model: BindingModel, factors: FactorBatch, pairs: Tensor, *, fdr: float, names: Sequence[str]
-    ) -> dict[str, float | None]:
-        """Probability above which a bin is called, at a false discovery rate in these regions.
+    def conclude(
+        self,
+        model: BindingModel,
+        factors: FactorBatch,
+        pairs: Tensor,
+        *,
+        method: str,
+        fdr: float,
+        names: Sequence[str],
+    ) -> dict[str, Any]:
+        """What a checkpoint keeps of the validation: `calibration`, and `thresholds` of calibrated probabilities.
 
-        Returns
-        -------
-        One threshold an experiment (its own where at least 20 bins are bound and the rate is reached), and
-        `pooled`, over all of them together, which serves every other track. None: no threshold reaches it.
+        Parameters
+        ----------
+        method
+            As of `calibrate`.
+        fdr
+            As of `find_thresholds`.
+        names
+            Of all experiments, trained on or not.
         """
         logits = self.predict(model, factors, pairs)
-        return processes.of_main(None if logits is None else self._thresholds(logits, fdr, names))
+        return processes.of_main(None if logits is None else self.concluded(logits, method, fdr, names))
 
-    def _thresholds(self, logits: np.ndarray, fdr: float, names: Sequence[str]) -> dict[str, float | None]:
+    def concluded(self, logits: np.ndarray, method: str, fdr: float, names: Sequence[str]) -> dict[str, Any]:
+        """See `conclude`; of logits (bins, training experiments)."""
         truth = self.truth()
         kept = truth != LEFT_OUT
-        bound = truth == BOUND
-        found: dict[str, float | None] = {"pooled": _probability(bound[kept], logits[kept], fdr)}
-        for column, experiment in enumerate(self.columns):
-            use = kept[:, column]
-            if bound[use, column].sum() >= LEAST_FOR_THRESHOLD:
-                own = _probability(bound[use, column], logits[use, column], fdr)
-                if own is not None:
-                    found[names[experiment]] = own
-        return found
+        half = halves([len(bins) for _, bins in self.regions], self.data.bin)
+        half = np.broadcast_to(half[:, None], truth.shape)
+        judged = Judged(logits[kept].astype(np.float64), truth[kept] == BOUND, half[kept])
+        calibration, told = calibrate(judged, method)
+        own = [names[column] for column in self.columns]
+        return {
+            "calibration": told,
+            "thresholds": find_thresholds(truth, mapped(calibration, logits), fdr, own),
+        }
 
     def _fetch(self, chrom: str, start: int, end: int) -> np.ndarray:
         first = start // self.data.bin
         return self.data.window_codes(chrom, first, (end - start) // self.data.bin)
 
 
-def _probability(bound: np.ndarray, logits: np.ndarray, fdr: float) -> float | None:
-    threshold = threshold_at_fdr(bound, logits, fdr)
-    return None if threshold is None else float(1 / (1 + np.exp(-threshold)))
+def _logits(probabilities: Tensor) -> Tensor:
+    """Finite, also of probabilities that are 0 or 1 in 32 bits."""
+    limits = torch.finfo(torch.float32)
+    return probabilities.clamp(limits.tiny, 1 - limits.eps / 2).logit()

@@ -14,6 +14,7 @@ from tfbind.core.files import atomic_path
 from tfbind.core.pretrained import model_files
 from tfbind.core.sources import local_path
 from tfbind.downloads import download_batches
+from tfbind.evaluation.folds import fold_names
 from tfbind.inputs import factor_files
 from tfbind.prediction.gather import factor_batches
 from tfbind.tables import (
@@ -174,6 +175,22 @@ def accessibility_folder(wildcards):
     return f"{RESULTS}/accessibility"
 
 
+def embedding_option(wildcards, input):
+    """How `tfbind evaluate` is told of the genome embedding, where there is one."""
+    found = input.get("embedding")
+    return ["--embedding", found] if found else []
+
+
+def fold_option(wildcards):
+    """How `tfbind split` is told which fold it holds out."""
+    return [] if wildcards.fold == "all" else ["--fold", wildcards.fold]
+
+
+def seed_option(wildcards):
+    """How `tfbind train` is told the seed of a training of a cross-validation."""
+    return ["--seed", wildcards.seed]
+
+
 def member_option(wildcards):
     """How `tfbind train` is told which member of an ensemble it trains."""
     return ["--member", wildcards.member] if MEMBER else []
@@ -219,6 +236,7 @@ def show_results():
         "evaluation/evaluation.svg": "how good the tracks are, beside simpler predictions",
         "evaluation/metrics.tsv": "the same, experiment by experiment",
         "training/history.svg": "loss and validation score in training",
+        "homology.tsv": "how much of the test's sequence stands in the training regions, too",
         "tracks": "FACTOR.bw and FACTOR.narrowPeak of each cell type, for a genome browser",
     }
     there = {path: what for path, what in found.items() if Path(RESULTS, path).exists()}

@@ -22,10 +22,12 @@
 #   model, training                               train
 #   training.fine_tuning.cache.folder, .gigabytes none: training is the same wherever they are kept
 #   training.ensemble                             ensemble; train, of members that are new, and of all from 1 to more
+#   evaluation.seeds                              train_fold, of those that are new
+#   evaluation.promoters, .bootstrap, .dream_rule evaluate
 #   prediction.fdr                                train (it sets the thresholds)
 #   prediction.calibration                        train
 #   prediction.uncertainty                        render
-#   prediction.shards, .precision                 embed
+#   prediction.shards, .precision                 embed; of precision, ensemble
 #   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new
 #   prediction.batch_size                         none: an embedding does not depend on it
@@ -53,12 +55,18 @@ DEPENDS_ON = {
         "prediction.fdr",
         "prediction.calibration",
     ],
+    "ensemble": ["windows", "prediction.calibration", "prediction.precision"],
     "embed": [
         "windows",
         "prediction.shards",
         "prediction.precision",
     ],
-    "evaluate": ["seed"],
+    "evaluate": [
+        "seed",
+        "evaluation.promoters",
+        "evaluation.bootstrap",
+        "evaluation.dream_rule",
+    ],
 }
 # Of the keys of `train`, those that change nothing.
 CHANGES_NOTHING = {
@@ -92,6 +100,11 @@ def measured_for_losses():
     arrays = CONFIG.training.losses.arrays
     columns = {"signal": ["signal"], "score": ["reads"]}
     return {name: cells(TABLES.experiments, "name", *columns[name]) for name in arrays}
+
+
+def measured_cell_types():
+    """The rows of cell types that are measured: a further one changes no split."""
+    return [row for row in TABLES.cell_types if row.cell_type in MEASURED_CELL_TYPES]
 
 
 def factors_of_batch(wildcards):

@@ -25,11 +25,12 @@ rule evaluate:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
         contexts=contexts_option,
+        embedding=embedding_option,
         settings=settings_of("evaluate"),
         gpus=gpus,
     shell:
         "tfbind evaluate --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
-        " --targets {input.targets:q} --split {input.split:q} --model {input.model:q} --embedding {input.embedding:q}"
+        " --targets {input.targets:q} --split {input.split:q} --model {input.model:q} {params.embedding:q}"
         " --accessibility {params.accessibility:q} {params.contexts:q} --output {output:q} --threads {threads}"
         " --gpus {params.gpus} > {log:q} 2>&1"
 

@@ -16,7 +16,26 @@ rule split:
     params:
         config=EFFECTIVE_CONFIG,
         settings=settings_of("split"),
-        cell_types=cells(TABLES.cell_types, "cell_type", "aliases"),
+        cell_types=cells(measured_cell_types(), "cell_type", "aliases"),
+        fold=[],
     shell:
         "tfbind split --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
-        " --targets {input.targets:q} --output {output:q} > {log:q} 2>&1"
+        " --targets {input.targets:q} {params.fold:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule homology:
+    input:
+        reference=rules.reference.output,
+        targets=rules.targets.output,
+        split=rules.split.output,
+    output:
+        f"{RESULTS}/homology.tsv",
+    log:
+        f"{LOGS}/homology.log",
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        config=EFFECTIVE_CONFIG,
+    shell:
+        "tfbind homology --config {params.config:q} --reference {input.reference:q} --targets {input.targets:q}"
+        " --split {input.split:q} --output {output:q} > {log:q} 2>&1"

@@ -42,15 +42,29 @@ if MEMBER:
 
     rule ensemble:
         input:
-            expand(rules.train.output.model, member=MEMBERS),
+            reference=rules.reference.output,
+            factors=rules.factors.output,
+            targets=rules.targets.output,
+            accessibility=TRAINED_TRACKS,
+            contexts=contexts_of(TRAINED_CELL_TYPES),
+            models=expand(rules.train.output.model, member=MEMBERS),
         output:
             directory(MODEL),
         log:
             f"{LOGS}/ensemble.log",
         conda:
             "../envs/tfbind.yaml"
+        threads: 4
+        params:
+            config=EFFECTIVE_CONFIG,
+            accessibility=accessibility_folder,
+            contexts=contexts_option,
+            settings=settings_of("ensemble"),
+            gpus=gpus,
         shell:
-            "tfbind ensemble --output {output:q} {input:q} > {log:q} 2>&1"
+            "tfbind ensemble --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
+            " --targets {input.targets:q} --accessibility {params.accessibility:q} {params.contexts:q}"
+            " --output {output:q} --threads {threads} --gpus {params.gpus} {input.models:q} > {log:q} 2>&1"
 
 
 rule plot_history:

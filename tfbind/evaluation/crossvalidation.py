@@ -1,0 +1,275 @@
+"""The evaluations of folds and seeds, laid together: one table of all scores, and what they come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfbind.core.errors import InputError
+from tfbind.core.metrics import percentile_interval
+from tfbind.evaluation.breakdown import groups_of
+from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
+from tfbind.evaluation.tables import (
+    KEY,
+    KINDS,
+    MODEL,
+    is_judgeable,
+    read_metrics,
+    write_breakdown,
+    write_metrics,
+    write_table,
+)
+from tfbind.evaluation.tsv import read_rows
+
+TOGETHER = "together"
+METRICS = ("auroc", "recall_at_10_fdr", "recall_at_50_fdr", "ece", "prevalence")
+SUMMARY_COLUMNS = (
+    *("bins", "fold", "kind", "predictor", "sees", "n_experiments", "n_factors", "n_seeds"),
+    *("mean_auprc", "auprc_low", "auprc_high", "sd_over_seeds", "median_auprc", "sd_over_factors"),
+    *("quartile_1", "quartile_3", *(f"mean_{name}" for name in METRICS), "ratio", "ratio_low", "ratio_high"),
+)
+GROUP_COLUMNS = (
+    *("bins", "kind", "predictor", "breakdown", "part", "n_experiments", "mean_prevalence"),
+    *("mean_auprc", "median_auprc"),
+)
+_MEND = "write the evaluation again with `tfbind evaluate`"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What a predictor scores of an experiment in a fold: the mean over seeds, and each seed's.
+
+    Attributes
+    ----------
+    row
+        Of the first seed, with metrics that are means over seeds.
+    by_seed
+        AUPRC by seed.
+    replicates
+        (replicates,): mean over seeds.
+    """
+
+    row: Row
+    by_seed: Mapping[str, float]
+    replicates: np.ndarray
+
+
+def gather_folds(folders: Sequence[Path], output: Path) -> list[dict[str, Any]]:
+    """Lay evaluations together: `metrics.tsv`, `breakdown.tsv`, `summary.tsv` and `groups.tsv` in a folder.
+
+    Parameters
+    ----------
+    folders
+        That `tfbind evaluate` made, each of another fold or seed.
+
+    Returns
+    -------
+    Rows of the summary.
+
+    Raises
+    ------
+    InputError
+        What is missing in a folder, or stands in two.
+    """
+    rows, replicates, parts = [], [], []
+    for folder in folders:
+        own = read_metrics(folder / "metrics.tsv")
+        drawn = _read_replicates(folder, len(own))
+        if both := {_run_of(row) for row in own} & {_run_of(row) for row in rows}:
+            fold, seed = min(both)
+            raise InputError(
+                f"fold {fold} with seed {seed} is there already", file=folder, mend="give each evaluation once"
+            )
+        rows += own
+        replicates += list(drawn)
+        parts += _read_parts(folder)
+    summary = summarise_folds(rows, replicates)
+    write_metrics(output / "metrics.tsv", rows)
+    write_breakdown(output / "breakdown.tsv", parts)
+    write_table(output / "summary.tsv", SUMMARY_COLUMNS, summary)
+    write_table(output / "groups.tsv", GROUP_COLUMNS, summarise_groups(rows, parts))
+    return summary
+
+
+def summarise_folds(rows: Sequence[Row], replicates: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+    """Means by kind of bins and experiments, fold and predictor; and over all folds, as fold `together`.
+
+    An experiment's scores are averaged over seeds first. Where it is scored in several folds, each counts.
+
+    Returns
+    -------
+    list of dict with the keys `SUMMARY_COLUMNS`. `sd_over_seeds`: standard deviation of the mean AUPRC of each
+    seed, nan of one seed. `sd_over_factors`: of the mean AUPRC of each factor. `auprc_low`, `auprc_high`: 95 %
+    interval of the mean by resampled blocks of the genome. `ratio`: the model's mean over the predictor's, on the
+    experiments that both score, and its interval, of the same resamples.
+    """
+    units = _units(rows, replicates)
+    summary = []
+    folds = sorted({unit.row["fold"] for unit in units})
+    for bins in (DREAM_BINS, MODEL_BINS):
+        for fold in (TOGETHER, *folds):
+            for kind in KINDS:
+                by_predictor: dict[str, list[_Unit]] = {}
+                for unit in units:
+                    row = unit.row
+                    if (row["bins"], row["kind"]) == (bins, kind) and fold in (TOGETHER, row["fold"]):
+                        by_predictor.setdefault(row["predictor"], []).append(unit)
+                model = {_place(unit): unit for unit in by_predictor.get(MODEL, [])}
+                lines = [
+                    {"bins": bins, "fold": fold, "kind": kind, "predictor": name, **_line(chosen, model)}
+                    for name, chosen in by_predictor.items()
+                ]
+                summary += sorted(
+                    lines, key=lambda line: (line["predictor"] != MODEL, -line["mean_auprc"], line["predictor"])
+                )
+    return summary
+
+
+def summarise_groups(rows: Sequence[Row], parts: Sequence[Row]) -> list[dict[str, Any]]:
+    """Means over experiments (and folds and seeds) of parts of their bins, and of groups of experiments."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in parts:
+        if is_judgeable(row):
+            key = (row["bins"], row["kind"], row["predictor"], row["breakdown"], row["part"])
+            found.setdefault(key, []).append(row)
+    for row in rows:
+        if is_judgeable(row):
+            for breakdown, part in groups_of(row):
+                found.setdefault((row["bins"], row["kind"], row["predictor"], breakdown, part), []).append(row)
+    return [
+        {
+            **dict(zip(GROUP_COLUMNS[:5], key, strict=True)),
+            "n_experiments": len({row["experiment"] for row in chosen}),
+            "mean_prevalence": _mean([row["prevalence"] for row in chosen]),
+            "mean_auprc": _mean([row["auprc"] for row in chosen]),
+            "median_auprc": float(np.median([row["auprc"] for row in chosen])),
+        }
+        for key, chosen in sorted(found.items())
+    ]
+
+
+def _units(rows: Sequence[Row], replicates: Sequence[np.ndarray]) -> list[_Unit]:
+    found: dict[tuple[str, ...], list[tuple[Row, np.ndarray]]] = {}
+    for row, drawn in zip(rows, replicates, strict=True):
+        if is_judgeable(row):
+            key = tuple(row[column] for column in KEY if column != "seed")
+            found.setdefault(key, []).append((row, drawn))
+    units = []
+    for chosen in found.values():
+        first = dict(chosen[0][0])
+        for name in ("auprc", *METRICS):
+            first[name] = _mean([row[name] for row, _ in chosen])
+        by_seed = {row["seed"]: row["auprc"] for row, _ in chosen}
+        units.append(_Unit(first, by_seed, np.mean([drawn for _, drawn in chosen], axis=0)))
+    return units
+
+
+def _line(units: Sequence[_Unit], model: Mapping[tuple[str, str], _Unit]) -> dict[str, Any]:
+    scores = [unit.row["auprc"] for unit in units]
+    by_factor: dict[str, list[float]] = {}
+    for unit in units:
+        by_factor.setdefault(unit.row["factor"], []).append(unit.row["auprc"])
+    seeds = sorted({seed for unit in units for seed in unit.by_seed})
+    # Of seeds that have all experiments: else their means are of different ones.
+    whole = [seed for seed in seeds if all(seed in unit.by_seed for unit in units)]
+    of_seeds = [_mean([unit.by_seed[seed] for unit in units]) for seed in whole]
+    low, high = percentile_interval(_mean_replicates(units))
+    shared = [(unit, model[_place(unit)]) for unit in units if _place(unit) in model]
+    ratio, ratios = math.nan, np.zeros(0)
+    if shared:
+        own, other = ([pair[index] for pair in shared] for index in (1, 0))
+        ratio = _mean([unit.row["auprc"] for unit in own]) / _mean([unit.row["auprc"] for unit in other])
+        ratios = _mean_replicates(own) / _mean_replicates(other)
+    ratio_low, ratio_high = percentile_interval(ratios)
+    return {
+        "sees": units[0].row["sees"],
+        "n_experiments": len({unit.row["experiment"] for unit in units}),
+        "n_factors": len(by_factor),
+        "n_seeds": len(seeds),
+        "mean_auprc": _mean(scores),
+        "auprc_low": low,
+        "auprc_high": high,
+        "sd_over_seeds": _deviation(of_seeds),
+        "median_auprc": float(np.median(scores)),
+        "sd_over_factors": _deviation([_mean(each) for each in by_factor.values()]),
+        "quartile_1": float(np.quantile(scores, 0.25)),
+        "quartile_3": float(np.quantile(scores, 0.75)),
+        **{f"mean_{name}": _mean([unit.row[name] for unit in units]) for name in METRICS},
+        "ratio": ratio,
+        "ratio_low": ratio_low,
+        "ratio_high": ratio_high,
+    }
+
+
+def _place(unit: _Unit) -> tuple[str, str]:
+    return unit.row["experiment"], unit.row["fold"]
+
+
+def _mean_replicates(units: Sequence[_Unit]) -> np.ndarray:
+    """Mean AUPRC of each resample, over the experiments that have bound bins in it."""
+    drawn = np.stack([unit.replicates for unit in units]).astype(np.float64)
+    known = ~np.isnan(drawn)
+    counts = known.sum(0)
+    sums = np.where(known, drawn, 0).sum(0)
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+
+
+def _run_of(row: Row) -> tuple[str, str]:
+    return row["fold"], row["seed"]
+
+
+def _read_replicates(folder: Path, count: int) -> np.ndarray:
+    path = folder / "bootstrap.npy"
+    try:
+        found = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError("there is no such file", file=path, mend=_MEND) from None
+    if found.ndim != 2 or len(found) != count:
+        raise InputError(f"has {found.shape} values beside {count} rows", file=path, mend=_MEND)
+    return found
+
+
+def _read_parts(folder: Path) -> Iterator[dict[str, Any]]:
+    numbers = ("n_bins", "n_bound", "prevalence", "auprc", "auroc")
+    for _, text in read_rows(folder / "breakdown.tsv", ("breakdown", "part", *numbers), mend=_MEND):
+        counts = {name: int(text[name]) for name in numbers[:2]}
+        yield {**text, **counts, **{name: float(text[name] or "nan") for name in numbers[2:]}}
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def print_folds(summary: Sequence[Row]) -> None:
+    """Print the means over all folds, of the DREAM challenge's bins."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for kind in KINDS:
+        lines = [
+            line for line in summary if (line["bins"], line["fold"], line["kind"]) == (DREAM_BINS, TOGETHER, kind)
+        ]
+        if not lines:
+            continue
+        table = Table("predictor", "n", "mean AUPRC", "95 %", "sd (seeds)", "median", "ratio", title=kind)
+        for line in lines:
+            table.add_row(
+                line["predictor"],
+                str(line["n_experiments"]),
+                *(f"{line['mean_auprc']:.3f}", f"{line['auprc_low']:.3f}-{line['auprc_high']:.3f}"),
+                *(f"{line['sd_over_seeds']:.3f}", f"{line['median_auprc']:.3f}", f"{line['ratio']:.2f}"),
+            )
+        console.print(table)

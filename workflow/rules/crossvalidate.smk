@@ -1,0 +1,85 @@
+# Cross-validation: each fold is split, trained by each seed and scored, and the scores are laid together:
+#
+#     snakemake ... cross_validation
+#
+# A configuration without splits.folds has one fold, `all`. No job embeds the genome, only the regions of its test.
+
+CROSS_VALIDATION = f"{RESULTS}/cross_validation"
+RUN_OF_FOLD = f"{CROSS_VALIDATION}/{{fold}}/{{seed}}"
+LOGS_OF_FOLD = f"{LOGS}/cross_validation/{{fold}}/{{seed}}"
+FOLDS = fold_names(CONFIG, TABLES)
+
+
+use rule split as split_fold with:
+    output:
+        f"{CROSS_VALIDATION}/{{fold}}/split.json",
+    log:
+        f"{LOGS}/cross_validation/{{fold}}/split.log",
+    params:
+        fold=fold_option,
+
+
+use rule train as train_fold with:
+    input:
+        reference=rules.reference.output,
+        factors=rules.factors.output,
+        targets=rules.targets.output,
+        split=rules.split_fold.output,
+        accessibility=TRAINED_TRACKS,
+        contexts=contexts_of(TRAINED_CELL_TYPES),
+        trunk=trunk_files(),
+    output:
+        model=directory(f"{RUN_OF_FOLD}/model"),
+        history=f"{RUN_OF_FOLD}/history.tsv",
+    log:
+        f"{LOGS_OF_FOLD}/train.log",
+    benchmark:
+        f"{LOGS_OF_FOLD}/train.benchmark.tsv"
+    params:
+        state=f"{RUN_OF_FOLD}/state",
+        member=seed_option,
+
+
+use rule evaluate as evaluate_fold with:
+    input:
+        reference=rules.reference.output,
+        factors=rules.factors.output,
+        targets=rules.targets.output,
+        split=rules.split_fold.output,
+        model=rules.train_fold.output.model,
+        accessibility=ACCESSIBILITY_TRACKS,
+        contexts=contexts_of(MEASURED_CELL_TYPES),
+    output:
+        directory(f"{RUN_OF_FOLD}/evaluation"),
+    log:
+        f"{LOGS_OF_FOLD}/evaluate.log",
+    benchmark:
+        f"{LOGS_OF_FOLD}/evaluate.benchmark.tsv"
+
+
+rule gather_folds:
+    input:
+        expand(
+            rules.evaluate_fold.output,
+            fold=FOLDS,
+            seed=CONFIG.evaluation.seeds,
+        ),
+    output:
+        metrics=f"{CROSS_VALIDATION}/metrics.tsv",
+        breakdown=f"{CROSS_VALIDATION}/breakdown.tsv",
+        summary=f"{CROSS_VALIDATION}/summary.tsv",
+        groups=f"{CROSS_VALIDATION}/groups.tsv",
+    log:
+        f"{LOGS}/cross_validation/gather.log",
+    localrule: True
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        folder=subpath(output.metrics, parent=True),
+    shell:
+        "tfbind gather-folds --output {params.folder:q} {input:q} 2>&1 | tee {log:q}"
+
+
+rule cross_validation:
+    input:
+        rules.gather_folds.output.metrics,
