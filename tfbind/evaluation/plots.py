@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe & Ito's colours, told apart with any colour vision; kinds differ in marker as well.
-_BLUE, _VERMILLION, _GREEN, _PURPLE, _GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B"
-_STYLE_OF_KIND = dict(zip(KINDS, ((_BLUE, "o"), (_VERMILLION, "^"), (_GREEN, "s"), (_PURPLE, "D")), strict=True))
+BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B"
+STYLE_OF_KIND = dict(zip(KINDS, ((BLUE, "o"), (VERMILLION, "^"), (GREEN, "s"), (PURPLE, "D")), strict=True))
 
 _POINTS_AS_VECTORS = 3000  # more are drawn as an image inside the SVG, which stays small
-_LOG_NOTE = ", log scale"
+LOG_NOTE = ", log scale"
 
 
 def plot_evaluation(rows: Iterable[Row], path_stem: str | Path, *, title: str) -> None:
@@ -64,12 +64,12 @@ def plot_evaluation(rows: Iterable[Row], path_stem: str | Path, *, title: str) -
         figure.suptitle(textwrap.fill(title, 100), fontweight="bold")
         if judged:
             left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-            log = _reads_better_log([row["auprc"] for row in judged])
+            log = reads_better_log([row["auprc"] for row in judged])
             _plot_predictors(left, judged, lanes, log)
             _plot_against_best(right, judged, log)
-            _legend_of_kinds(figure, judged, left_out_sentence(rows))
+            legend_of_kinds(figure, judged, left_out_sentence(rows))
         else:
-            _say_only(figure.subplots(), left_out_sentence(rows))
+            say_only(figure.subplots(), left_out_sentence(rows))
         save(figure, path_stem)
 
 
@@ -125,7 +125,7 @@ def _plot_predictors(axes: Axes, rows: Sequence[Row], lanes: Sequence[tuple[str,
         heights.setdefault(predictor, []).append(height)
         values = [row["auprc"] for row in rows if row["predictor"] == predictor and row["kind"] == kind]
         spread = height + random.uniform(-0.32, 0.32, len(values)) * (len(values) > 1)
-        _points(axes, values, spread, kind, many=len(rows))
+        points(axes, values, spread, kind, many=len(rows))
         mean = math.fsum(values) / len(values)
         axes.plot([mean, mean], [height - 0.42, height + 0.42], color="black", linewidth=2.2, zorder=4)
         axes.text(
@@ -144,12 +144,12 @@ def _plot_predictors(axes: Axes, rows: Sequence[Row], lanes: Sequence[tuple[str,
         axes.axhspan(group[0] + 0.72, group[-1] - 0.72, color="#F5F5F5", linewidth=0, zorder=0)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(height - 0.75, -0.7)
-    _scale(axes, rows, log, "x")
+    scale_auprc(axes, rows, log, "x")
     prevalence = _mean_prevalence(rows)
-    axes.axvline(prevalence, color=_GREY, linestyle=":", zorder=1)
+    axes.axvline(prevalence, color=GREY, linestyle=":", zorder=1)
     axes.set_title("AUPRC of each predictor", loc="left")
     axes.set_xlabel(
-        f"AUPRC{_LOG_NOTE * log}; a point is an experiment, a bar the mean\n"
+        f"AUPRC{LOG_NOTE * log}; a point is an experiment, a bar the mean\n"
         f"(dotted: mean prevalence {prevalence:.3g}, what chance gives)"
     )
 
@@ -165,18 +165,18 @@ def _plot_against_best(axes: Axes, rows: Sequence[Row], log: bool) -> None:
             best[row["experiment"]] = max(row["auprc"], best.get(row["experiment"], 0.0))
     compared = [row for row in rows if row["predictor"] == MODEL and row["experiment"] in best]
     n, better = len(compared), sum(row["auprc"] > best[row["experiment"]] for row in compared)
-    _scale(axes, rows, log, "x")
-    _scale(axes, rows, log, "y")
+    scale_auprc(axes, rows, log, "x")
+    scale_auprc(axes, rows, log, "y")
     axes.set_box_aspect(1)
     axes.set_anchor("N")
     limits = axes.get_xlim()
     axes.plot(limits, limits, color="black", linewidth=1, zorder=2)
     for draw in (axes.axvline, axes.axhline):
-        draw(_mean_prevalence(rows), color=_GREY, linestyle=":", zorder=1)
+        draw(_mean_prevalence(rows), color=GREY, linestyle=":", zorder=1)
     for kind in KINDS:
         group = [row for row in compared if row["kind"] == kind]
         if group:
-            _points(
+            points(
                 axes,
                 [best[row["experiment"]] for row in group],
                 [row["auprc"] for row in group],
@@ -186,18 +186,19 @@ def _plot_against_best(axes: Axes, rows: Sequence[Row], log: bool) -> None:
     other = "prevalence, the AUPRC of chance" if alone else "AUPRC of the best other predictor"
     rival = "chance" if alone else "the best other predictor"
     axes.set_title(f"{MODEL} beats {rival} in {better} of {n}", loc="left")
-    axes.set_xlabel(f"{other}{_LOG_NOTE * log}\n(n = {n} experiments, one point each)")
-    axes.set_ylabel(f"AUPRC of {MODEL}{_LOG_NOTE * log}")
+    axes.set_xlabel(f"{other}{LOG_NOTE * log}\n(n = {n} experiments, one point each)")
+    axes.set_ylabel(f"AUPRC of {MODEL}{LOG_NOTE * log}")
 
 
-def _legend_of_kinds(figure: Figure, rows: Sequence[Row], note: str) -> None:
+def legend_of_kinds(figure: Figure, rows: Sequence[Row], note: str) -> None:
+    """Tell the kinds of experiments apart, with their numbers, below the panels; the note heads them."""
     from matplotlib.lines import Line2D
 
     handles = []
     for kind in KINDS:
         n = len({row["experiment"] for row in rows if row["kind"] == kind})
         if n:
-            colour, marker = _STYLE_OF_KIND[kind]
+            colour, marker = STYLE_OF_KIND[kind]
             label = f"{kind} (n = {n})"
             handles.append(Line2D([], [], color=colour, marker=marker, linestyle="none", label=label))
     figure.legend(
@@ -210,8 +211,9 @@ def _legend_of_kinds(figure: Figure, rows: Sequence[Row], note: str) -> None:
     )
 
 
-def _points(axes: Axes, x: Sequence[float], y: Sequence[float] | NDArray, kind: str, many: int) -> None:
-    colour, marker = _STYLE_OF_KIND[kind]
+def points(axes: Axes, x: Sequence[float], y: Sequence[float] | NDArray, kind: str, many: int) -> None:
+    """Points of experiments of a kind; `many`: how many the figure has in all."""
+    colour, marker = STYLE_OF_KIND[kind]
     axes.scatter(
         x,
         y,
@@ -225,7 +227,7 @@ def _points(axes: Axes, x: Sequence[float], y: Sequence[float] | NDArray, kind: 
     )
 
 
-def _scale(axes: Axes, rows: Sequence[Row], log: bool, axis: str) -> None:
+def scale_auprc(axes: Axes, rows: Sequence[Row], log: bool, axis: str) -> None:
     """Set the AUPRC axis: from 0 or, in logarithms, from under the lowest value."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -235,7 +237,7 @@ def _scale(axes: Axes, rows: Sequence[Row], log: bool, axis: str) -> None:
     of_axis = axes.xaxis if axis == "x" else axes.yaxis
     if log:
         axes.set(**{f"{axis}scale": "log"})
-        of_axis.set_major_formatter(FuncFormatter(_plain_number))
+        of_axis.set_major_formatter(FuncFormatter(plain_number))
         of_axis.set_minor_formatter(NullFormatter())
         few_decades = limits[1] / limits[0] < 250
         of_axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few_decades else (1,)))
@@ -246,11 +248,12 @@ def _scale(axes: Axes, rows: Sequence[Row], log: bool, axis: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _plain_number(value: float, _position: int) -> str:
+def plain_number(value: float, _position: int) -> str:
+    """As few digits as say it, without powers of ten."""
     return f"{value:g}"
 
 
-def _reads_better_log(values: Sequence[float]) -> bool:
+def reads_better_log(values: Sequence[float]) -> bool:
     """Whether half of the points would crowd into the lowest fifth of a linear axis."""
     return bool(np.median(values) < 0.2 * max(values))
 
@@ -265,14 +268,14 @@ def _plot_loss(axes: Axes, step: NDArray, loss: NDArray) -> None:
     axes.set_title("Training loss", loc="left")
     axes.set_ylabel("loss")
     if not measured.any():
-        _say_only(axes, "not measured")
+        say_only(axes, "not measured")
         return
     step, loss = step[measured], loss[measured]
-    axes.plot(step, loss, color=_BLUE, linewidth=0.8, alpha=0.4, marker="o" * (step.size == 1), label="as logged")
+    axes.plot(step, loss, color=BLUE, linewidth=0.8, alpha=0.4, marker="o" * (step.size == 1), label="as logged")
     width = max(1, step.size // 50)
     if width > 1:
         axes.plot(
-            step, _running_mean(loss, width), color=_BLUE, linewidth=2, label=f"mean of the last {width} rows"
+            step, _running_mean(loss, width), color=BLUE, linewidth=2, label=f"mean of the last {width} rows"
         )
         axes.legend(frameon=False)
     axes.grid(color="#E6E6E6", linewidth=0.8)
@@ -284,11 +287,11 @@ def _plot_validation(axes: Axes, step: NDArray, auprc: NDArray) -> None:
     axes.set_ylabel("mean AUPRC")
     if not measured.any():
         axes.set_title("Validation AUPRC", loc="left")
-        _say_only(axes, "not measured")
+        say_only(axes, "not measured")
         return
     step, auprc = step[measured], auprc[measured]
     best = int(np.argmax(auprc))
-    axes.plot(step, auprc, color=_VERMILLION, marker="o", markersize=4 if step.size < 100 else 0)
+    axes.plot(step, auprc, color=VERMILLION, marker="o", markersize=4 if step.size < 100 else 0)
     axes.plot(step[best], auprc[best], marker="*", markersize=15, color="black", linestyle="none")
     axes.set_title(f"Validation AUPRC: best {auprc[best]:.3g} at step {int(step[best]):,} (star)", loc="left")
     axes.set_ylim(0, max(1.15 * auprc.max(), 1e-6))
@@ -303,8 +306,9 @@ def _running_mean(values: NDArray, width: int) -> NDArray:
     return (total[end] - total[start]) / (end - start)
 
 
-def _say_only(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_GREY)
+def say_only(axes: Axes, text: str) -> None:
+    """Write a text where nothing is to be drawn."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
     axes.set_yticks([])
 
 
@@ -362,6 +366,7 @@ def fresh_style() -> Iterator[None]:
 
 
 def save(figure: Figure, path_stem: str | Path) -> None:
+    """Write a figure to `path_stem`.svg and .png."""
     with atomic_path(f"{path_stem}.svg") as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
     with atomic_path(f"{path_stem}.png") as temporary:

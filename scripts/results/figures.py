@@ -1,0 +1,369 @@
+"""The figures of the page, from the copies in docs/results alone."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scripts.results.copies import ENSEMBLE, predictors_of, read_copy
+from scripts.results.extra import read_learning, read_steps
+from scripts.results.protocols import BY_NAME, PROTOCOLS
+from tfbind.evaluation.breakdown import IDENTITIES, TRAINING_PEAKS, group_of_identity, group_of_peaks
+from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
+from tfbind.evaluation.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    LOG_NOTE,
+    PURPLE,
+    VERMILLION,
+    fresh_style,
+    legend_of_kinds,
+    plain_number,
+    points,
+    reads_better_log,
+    save,
+    scale_auprc,
+)
+from tfbind.evaluation.tables import KINDS, MODEL
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 4
+ORANGE, SKY = "#E69F00", "#56B4E9"
+# Of the predictors that are compared by groups of experiments.
+LINES = {
+    MODEL: (BLUE, "o", "-"),
+    "protein shuffled": (SKY, "v", "--"),
+    "nearest factor": (VERMILLION, "^", "-"),
+    "factor mean": (PURPLE, "D", "-"),
+    "factor CNN": ("black", "P", "-"),
+    "motif x accessibility": (GREEN, "s", "-"),
+    "accessibility": (ORANGE, "X", "-"),
+}
+IDENTITY_GROUPS = [*(group_of_identity(edge) for edge in (0.0, *IDENTITIES)), group_of_identity(math.nan)]
+PEAK_GROUPS = [group_of_peaks(count) for count in (0, *TRAINING_PEAKS)]
+OF_PROTOCOLS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, "black", GREY)
+MARKERS = "o^sDXvP*"
+
+Row = Mapping[str, Any]
+
+
+def figures(folder: Path, names: Sequence[str]) -> dict[str, Callable[[Path], None]]:
+    """What can be drawn: name of a figure, and how it is drawn to a path without suffix.
+
+    Parameters
+    ----------
+    folder
+        Of the copies.
+    names
+        Protocols that have copies, or will have them when the figures are drawn.
+    """
+    told = [protocol.name for protocol in PROTOCOLS if protocol.name in names]
+    found: dict[str, Callable[[Path], None]] = {
+        f"{name}.factors": lambda stem, name=name: plot_factors(folder, name, stem) for name in told
+    }
+    if told:
+        found["reliability"] = lambda stem: plot_reliability(folder, told, stem)
+        found["identity"] = lambda stem: plot_groups(folder, told, stem, "identity", IDENTITY_GROUPS)
+        found["training_peaks"] = lambda stem: plot_groups(folder, told, stem, "training peaks", PEAK_GROUPS)
+    if read_learning(folder):
+        found["learning"] = lambda stem: plot_learning(folder, stem)
+    if read_steps(folder):
+        found["steps"] = lambda stem: plot_steps(folder, stem)
+    return found
+
+
+def plot_factors(folder: Path, name: str, stem: Path) -> None:
+    """AUPRC of the model against that of each other predictor, a point an experiment (and fold)."""
+    rows = read_copy(folder, name, "experiments")
+    others = [each for each in predictors_of(rows) if each != MODEL]
+    scored = [row for row in rows if not math.isnan(row[MODEL])]
+    values = [
+        {**row, "auprc": row[each]} for row in scored for each in (MODEL, *others) if not math.isnan(row[each])
+    ]
+    with fresh_style():
+        figure, panels = _panels(len(others), height=3.1)
+        left_out = len(rows) - len(scored)
+        figure.suptitle(f"{_title(name)}: AUPRC of each experiment, 200-bp bins", fontweight="bold")
+        log = bool(values) and reads_better_log([row["auprc"] for row in values])
+        for panel, other in zip(panels, others, strict=True):
+            compared = [row for row in scored if not math.isnan(row[other])]
+            _against(panel, compared, other, values, log)
+        for panel in panels[::COLUMNS]:
+            panel.set_ylabel(f"AUPRC of {MODEL}{LOG_NOTE * log}")
+        note = f"Left out: {left_out} without bound bins. " if left_out else ""
+        note += "Dotted: prevalence, what chance gives (mean)."
+        legend_of_kinds(figure, scored, note)
+        save(figure, stem)
+
+
+def _against(panel: Axes, rows: Sequence[Row], other: str, values: Sequence[Row], log: bool) -> None:
+    scale_auprc(panel, values, log, "x")
+    scale_auprc(panel, values, log, "y")
+    panel.set_box_aspect(1)
+    panel.plot(panel.get_xlim(), panel.get_xlim(), color="black", linewidth=1, zorder=2)
+    prevalence = float(np.mean([row["prevalence"] for row in values]))
+    for line in (panel.axvline, panel.axhline):
+        line(prevalence, color=GREY, linestyle=":", zorder=1)
+    for kind in KINDS:
+        own = [row for row in rows if row["kind"] == kind]
+        if own:
+            points(panel, [row[other] for row in own], [row[MODEL] for row in own], kind, len(values))
+    means = [float(np.mean([row[each] for row in rows])) for each in (MODEL, other)] if rows else [math.nan] * 2
+    better = sum(row[MODEL] > row[other] for row in rows)
+    panel.set_title(
+        f"{MODEL} above in {better} of n = {len(rows)}\nmeans {means[0]:.3f} and {means[1]:.3f}",
+        fontsize="small",
+        loc="left",
+    )
+    panel.set_xlabel(f"AUPRC of {textwrap.fill(other, 30)}")
+
+
+def plot_reliability(folder: Path, names: Sequence[str], stem: Path) -> None:
+    """What is predicted against what is observed, of groups of bins that are pooled over experiments."""
+    with fresh_style():
+        figure, panels = _panels(len(names), height=3.3, columns=3)
+        figure.suptitle("Reliability: share of bound bins where a probability is predicted", fontweight="bold")
+        for panel, name in zip(panels, names, strict=True):
+            rows = [
+                row
+                for row in read_copy(folder, name, "reliability")
+                if row["predictor"] != ENSEMBLE and row["observed"] > 0
+            ]
+            _reliability_panel(panel, rows)
+            panel.set_title(f"{_title(name)}", fontsize="small", loc="left")
+        for panel in panels[::3]:
+            panel.set_ylabel("observed share, log scale")
+        figure.supxlabel(
+            "mean predicted probability, log scale; a point pools groups (fifteenths of an experiment's bins)\n"
+            "of all experiments, folds and seeds; those without any bound bin are left out; n: experiments",
+            fontsize="small",
+        )
+        save(figure, stem)
+
+
+def _reliability_panel(panel: Axes, rows: Sequence[Row]) -> None:
+    if not rows:
+        return
+    styles = {MODEL_BINS: (BLUE, "o", "model's bins"), DREAM_BINS: (VERMILLION, "^", "200-bp bins")}
+    values = [row[column] for row in rows for column in ("predicted", "observed")]
+    limits = (min(values) / 1.5, max(values) * 1.5)
+    panel.plot(limits, limits, color="black", linewidth=1)
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        for bins, (colour, marker, label) in styles.items():
+            own = [row for row in rows if (row["kind"], row["bins"]) == (kind, bins)]
+            if own:
+                n = max(row["n_experiments"] for row in own)
+                several = len({row["kind"] for row in rows}) > 1
+                panel.plot(
+                    [row["predicted"] for row in own],
+                    [row["observed"] for row in own],
+                    color=colour,
+                    marker=marker,
+                    markersize=4,
+                    linewidth=1,
+                    fillstyle="full" if kind == rows[0]["kind"] else "none",
+                    label=f"{label}{f', {kind}' if several else ''} (n = {n})",
+                )
+    panel.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
+    panel.set_box_aspect(1)
+    _plain_decades(panel, "xy")
+    panel.grid(color="#E6E6E6", linewidth=0.8)
+    panel.legend(frameon=False, fontsize="x-small", loc="upper left")
+
+
+def plot_groups(folder: Path, names: Sequence[str], stem: Path, breakdown: str, order: Sequence[str]) -> None:
+    """Mean AUPRC by groups of experiments, of some predictors; protocols with one group alone are left out."""
+    tables = {
+        name: [
+            row
+            for row in read_copy(folder, name, "groups")
+            if row["breakdown"] == breakdown and row["predictor"] in LINES
+        ]
+        for name in names
+    }
+    told = {name: rows for name, rows in tables.items() if len({row["part"] for row in rows}) > 1}
+    what = {"identity": "identity to the nearest training factor (DNA-binding domains)"}.get(
+        breakdown, f"number of {breakdown}"
+    )
+    with fresh_style():
+        figure, panels = _panels(len(told), height=3.5, columns=3)
+        figure.suptitle(f"Mean AUPRC by {what}, 200-bp bins", fontweight="bold")
+        for panel, (name, rows) in zip(panels, told.items(), strict=True):
+            groups = [group for group in order if any(row["part"] == group for row in rows)]
+            _group_panel(panel, rows, groups)
+            panel.set_title(_title(name), fontsize="small", loc="left")
+        if not told:
+            _only(figure, "no protocol has more than one group")
+        for panel in panels[::3]:
+            panel.set_ylabel("mean AUPRC")
+        handles = {
+            line.get_label(): line for panel in panels for line in panel.get_lines() if line.get_label() in LINES
+        }
+        if handles:
+            shown = [handles[name] for name in LINES if name in handles]
+            figure.legend(handles=shown, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+            figure.supxlabel(f"{what}; n: experiments", fontsize="small")
+        save(figure, stem)
+
+
+def _group_panel(panel: Axes, rows: Sequence[Row], groups: Sequence[str]) -> None:
+    # Of several kinds of experiments, the one that most are of.
+    kind = max(rows, key=lambda row: row["n_experiments"])["kind"]
+    place = {group: index for index, group in enumerate(groups)}
+    counts = dict.fromkeys(groups, 0)
+    for name, (colour, marker, style) in LINES.items():
+        own = sorted(
+            (row for row in rows if (row["predictor"], row["kind"]) == (name, kind)),
+            key=lambda row: place[row["part"]],
+        )
+        if own:
+            panel.plot(
+                [place[row["part"]] for row in own],
+                [row["mean_auprc"] for row in own],
+                color=colour,
+                marker=marker,
+                linestyle=style,
+                markersize=6,
+                linewidth=1.3 if name == MODEL else 0.8,
+                label=name,
+                zorder=4 if name == MODEL else 3,
+            )
+            if name == MODEL:
+                counts |= {row["part"]: row["n_experiments"] for row in own}
+    panel.set_xticks(range(len(groups)), [f"{group}\nn = {counts[group]}" for group in groups], fontsize="small")
+    panel.set_xlim(-0.4, len(groups) - 0.6)
+    panel.set_ylim(bottom=0)
+    panel.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+
+
+def plot_learning(folder: Path, stem: Path) -> None:
+    """Mean AUPRC over how much is trained on; a point a training, a line their means."""
+    rows = read_learning(folder)
+    kinds = list(dict.fromkeys(row["what"] for row in rows))
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    with fresh_style():
+        figure, panels = _panels(len(kinds), height=4.2, columns=2, width=4.6)
+        figure.suptitle("Learning curves: mean AUPRC, 200-bp bins", fontweight="bold")
+        for panel, what in zip(panels, kinds, strict=True):
+            for index, protocol in enumerate(protocols):
+                own = [row for row in rows if (row["what"], row["protocol"]) == (what, protocol)]
+                if own:
+                    _curve(panel, own, protocol, OF_PROTOCOLS[index % 8], MARKERS[index % 8])
+            amounts = sorted({row["amount"] for row in rows if row["what"] == what})
+            panel.set_xscale("log")
+            panel.set_xticks(amounts, [f"{amount:g}" for amount in amounts], minor=False)
+            panel.minorticks_off()
+            panel.set_xlabel(f"{_AMOUNTS.get(what, what)}, log scale")
+            panel.set_ylim(bottom=0)
+            panel.grid(color="#E6E6E6", linewidth=0.8)
+            panel.legend(frameon=False, fontsize="small", title="n: trainings", title_fontsize="small")
+        panels[0].set_ylabel("mean AUPRC")
+        save(figure, stem)
+
+
+_AMOUNTS = {"training Mb": "training sequence, Mb", "factors": "training factors"}
+
+
+def _curve(panel: Axes, rows: Sequence[Row], protocol: str, colour: str, marker: str) -> None:
+    amounts = sorted({row["amount"] for row in rows})
+    means = [float(np.mean([row["mean_auprc"] for row in rows if row["amount"] == each])) for each in amounts]
+    panel.plot(amounts, means, color=colour, linewidth=1.3, label=f"{_label(protocol)} (n = {len(rows)})")
+    panel.scatter(
+        [row["amount"] for row in rows],
+        [row["mean_auprc"] for row in rows],
+        color=colour,
+        marker=marker,
+        s=20,
+        alpha=0.7,
+        linewidths=0,
+        zorder=3,
+    )
+
+
+def plot_steps(folder: Path, stem: Path) -> None:
+    """What each step of the work on the model came to, with its interval; a panel a protocol."""
+    rows = read_steps(folder)
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    steps = list(dict.fromkeys(row["step"] for row in rows))
+    with fresh_style():
+        figure, panels = _panels(len(protocols), height=1.2 + 0.36 * len(steps), columns=3, share=True, width=3.6)
+        figure.suptitle("What each step bought: mean AUPRC, 200-bp bins", fontweight="bold")
+        for panel, protocol in zip(panels, protocols, strict=True):
+            own = [row for row in rows if row["protocol"] == protocol]
+            heights = [steps.index(row["step"]) for row in own]
+            means = np.array([row["mean_auprc"] for row in own])
+            reach = np.array([[row["mean_auprc"] - row["low"], row["high"] - row["mean_auprc"]] for row in own]).T
+            known = ~np.isnan(reach).any(0)
+            panel.plot(means, heights, color=BLUE, marker="o", linewidth=1)
+            panel.errorbar(
+                means[known],
+                np.array(heights)[known],
+                xerr=np.maximum(reach[:, known], 0),
+                color=BLUE,
+                linestyle="none",
+                capsize=2,
+            )
+            panel.set_title(f"{_label(protocol)} (n = {len(own)} steps)", fontsize="small", loc="left")
+            panel.set_xlim(left=0)
+            panel.set_xlabel("mean AUPRC, 95 % interval")
+            panel.grid(color="#E6E6E6", linewidth=0.8)
+        for panel in panels[::3]:
+            panel.set_yticks(range(len(steps)), [textwrap.fill(step, 42) for step in steps], fontsize="small")
+            panel.set_ylim(len(steps) - 0.5, -0.5)
+        save(figure, stem)
+
+
+def _panels(
+    count: int, *, height: float, columns: int = COLUMNS, share: bool = False, width: float = 3.0
+) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    columns = min(columns, max(count, 1))
+    lines = max(1, -(-count // columns))
+    figure = Figure(figsize=(max(6.0, width * columns + 0.4), height * lines + 0.8), layout="constrained")
+    if not count:
+        return figure, []
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=share)
+    for panel in grid.flat[count:]:
+        panel.set_axis_off()
+    return figure, list(grid.flat[:count])
+
+
+def _only(figure: Figure, text: str) -> None:
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
+
+
+def _plain_decades(panel: Axes, which: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis in (getattr(panel, f"{each}axis") for each in which):
+        axis.set_major_locator(LogLocator(subs=(1,), numticks=12))
+        axis.set_major_formatter(FuncFormatter(_power))
+        axis.set_minor_formatter(NullFormatter())
+
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def _power(value: float, position: int) -> str:
+    """Powers of ten, written as such where they are small."""
+    if value >= 0.01:
+        return plain_number(value, position)
+    return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPTS)
+
+
+def _title(name: str) -> str:
+    return f"{_label(name)} ({name.split('-')[0]})"
+
+
+def _label(name: str) -> str:
+    return BY_NAME[name].label if name in BY_NAME else name

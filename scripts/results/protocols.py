@@ -1,0 +1,42 @@
+"""The protocols that the page tells of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is held out, under a name.
+
+    Attributes
+    ----------
+    name
+        Of the run: its results stand in results/NAME.
+    label
+        On the page.
+    held_out
+        In words.
+    """
+
+    name: str
+    label: str
+    held_out: str
+
+
+HUMAN_END, YEAST_TWO = "the end of chrX", "chrIV and chrXIII"
+PROTOCOLS = (
+    Protocol("human-h1", "H1", f"nothing but {HUMAN_END}"),
+    Protocol("human-h2", "H2", f"each cell type in turn; {HUMAN_END}"),
+    Protocol("human-h3", "H3", f"factors with their relatives, in folds; {HUMAN_END}"),
+    Protocol("human-h4", "H4", f"factors with their relatives, in folds, and GM12878; {HUMAN_END}"),
+    Protocol("yeast-y1", "Y1", f"nothing but {YEAST_TWO}"),
+    Protocol("yeast-y2", "Y2", f"factors with their relatives, in folds; {YEAST_TWO}"),
+)
+# The same with fewer motifs; they have lines of their own in the overview, and no tables.
+IN_VITRO = (
+    Protocol("human-h1-in-vitro", "H1, motifs in vitro", f"nothing but {HUMAN_END}"),
+    Protocol("human-h3-in-vitro", "H3, motifs in vitro", f"as H3; {HUMAN_END}"),
+)
+EVERY = (*PROTOCOLS, *IN_VITRO)
+BY_NAME = {protocol.name: protocol for protocol in EVERY}

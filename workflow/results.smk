@@ -1,0 +1,77 @@
+# The page of results, docs/results.md, from what the cross-validations of its protocols came to:
+#
+#     snakemake --cores 1 --snakefile workflow/results.smk
+#
+# copies the results of the protocols that were run here to docs/results, and makes figures and page from the copies.
+# The trainings are runs of their own, of hours: `make results` does all of it.
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+# The scripts are no installed package.
+sys.path.insert(0, Path(workflow.basedir).parent.as_posix())
+
+from scripts.results.copies import TABLES, evaluations_of, is_copied, splits_of
+from scripts.results.figures import figures
+from scripts.results.protocols import EVERY
+
+min_version("9.3")
+
+COPIES = "docs/results"
+RUN = {each.name: Path(f"results/{each.name}/cross_validation") for each in EVERY}
+# What was run here; and, with it, what was copied before.
+HERE = [name for name, run in RUN.items() if (run / "summary.tsv").is_file()]
+TOLD = [name for name in RUN if name in HERE or is_copied(Path(COPIES), name)]
+
+
+def files_of_run(wildcards):
+    """The tables of a cross-validation, and of its evaluations, which fill folders of their own."""
+    run = RUN[wildcards.name]
+    tables = [run / f"{table}.tsv" for table in ("metrics", "summary", "groups")]
+    return [
+        path.as_posix() for path in [*tables, *splits_of(run), *evaluations_of(run)]
+    ]
+
+
+rule page:
+    input:
+        expand(f"{COPIES}/{{name}}.{{table}}.tsv", name=TOLD, table=TABLES),
+        [
+            path.as_posix()
+            for path in Path(COPIES).glob("*.tsv")
+            if path.stem in ("learning", "steps")
+        ],
+    output:
+        update("docs/results.md"),
+        expand(
+            f"{COPIES}/{{figure}}.{{suffix}}",
+            figure=figures(Path(COPIES), TOLD),
+            suffix=["svg", "png"],
+        ),
+    log:
+        "logs/results/page.log",
+    params:
+        copies=COPIES,
+    shell:
+        "python -m scripts.results page --copies {params.copies:q} --page {output[0]:q} > {log:q} 2>&1"
+
+
+if HERE:
+
+    rule copies:
+        input:
+            files_of_run,
+        output:
+            expand(f"{COPIES}/{{name}}.{{table}}.tsv", table=TABLES, allow_missing=True),
+        log:
+            "logs/results/{name}.log",
+        wildcard_constraints:
+            name="|".join(HERE),
+        params:
+            run=lambda wildcards: RUN[wildcards.name],
+            copies=COPIES,
+        shell:
+            "python -m scripts.results copy --name {wildcards.name:q} --run {params.run:q}"
+            " --logs logs/{wildcards.name:q}/cross_validation --output {params.copies:q} > {log:q} 2>&1"
