@@ -215,9 +215,7 @@ def make_split(
         experiments=tuple(each["name"] for each in used),
         tested=tuple(_tested(settings, experiments, factors, cells, in_fold=fold is not None)),
         kinds=_kinds(experiments, closed(trained, clusters), {each["cell_type"] for each in used}),
-        identity={
-            factor: _nearest(relatives, factor, trained) for factor in relatives.residues
-        },
+        identity={factor: _nearest(relatives, factor, trained) for factor in relatives.residues},
         held_out_factors=tuple(sorted(factors)),
         held_out_cell_types=tuple(sorted(cells)),
         fold=fold,
