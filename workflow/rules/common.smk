@@ -193,6 +193,11 @@ def fold_option(wildcards):
     return [] if wildcards.fold == "all" else ["--fold", wildcards.fold]
 
 
+def predictions_option(wildcards, input):
+    """How `tfbind evaluate` is told of a baseline's predictions, if there are any."""
+    return ["--predictions", *input.predictions] if input.predictions else []
+
+
 def seed_option(wildcards):
     """How `tfbind train` is told the seed of a training of a cross-validation."""
     return ["--seed", wildcards.seed]

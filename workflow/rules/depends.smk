@@ -61,6 +61,7 @@ DEPENDS_ON = {
         "prediction.shards",
         "prediction.precision",
     ],
+    "factor_cnn": ["seed", "windows", "evaluation.factor_cnn", "evaluation.dream_rule"],
     "evaluate": [
         "seed",
         "evaluation.promoters",

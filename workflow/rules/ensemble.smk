@@ -58,6 +58,7 @@ use rule evaluate_fold as evaluate_ensemble_fold with:
         model=rules.ensemble_fold.output,
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
+        predictions=rules.factor_cnn_fold.output if CONFIG.evaluation.factor_cnn else [],
     output:
         directory(f"{CROSS_VALIDATION}/{{fold}}/ensemble/evaluation"),
     log:
