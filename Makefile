@@ -7,12 +7,13 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SETUP_DONE := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test lint results
 
 help:
 	@echo "make demo    run the whole workflow on a small simulated world (minutes on 2 cores)"
 	@echo "make test    run the tests"
 	@echo "make lint    check the style of package and workflow"
+	@echo "make results train and score all protocols of docs/results.md, and make the page"
 	@echo "make setup   only install everything into $(VENV); another Python: make setup PYTHON=python3.12"
 
 setup: $(SETUP_DONE)
@@ -29,6 +30,20 @@ demo: setup
 # Tests that share a whole run of the workflow stay together (loadgroup); each worker computes on one core.
 test: setup
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadgroup
+
+# What was run before is not run again. YEAST_ALSO: a further configuration for the yeast protocols, such as
+# config/yeast/mirror.yaml.
+HUMAN_PROTOCOLS := h1 h2 h3 h4 h1_in_vitro h3_in_vitro
+YEAST_PROTOCOLS := y1 y2
+
+results: setup
+	for name in $(HUMAN_PROTOCOLS); do \
+	  snakemake --configfile config/human/$$name.yaml --cores all -- cross_validation || exit 1; \
+	done
+	for name in $(YEAST_PROTOCOLS); do \
+	  snakemake --configfile config/yeast/$$name.yaml $(YEAST_ALSO) --cores all -- cross_validation || exit 1; \
+	done
+	snakemake --cores 1 --snakefile workflow/results.smk
 
 lint: setup
 	ruff check .

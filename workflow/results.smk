@@ -3,7 +3,7 @@
 #     snakemake --cores 1 --snakefile workflow/results.smk
 #
 # copies the results of the protocols that were run here to docs/results, and makes figures and page from the copies.
-# The trainings are runs of their own, of hours: `make results` does all of it.
+# The trainings are runs of their own: `make results` does all of it.
 
 import sys
 from pathlib import Path

@@ -169,24 +169,24 @@ def _experiments(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _reliability(run: Path, kinds: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
     """Groups of bins of all experiments, folds and seeds, pooled where about the same is predicted of them."""
-    pooled: dict[tuple[str, str, str, int], list[tuple[str, int, float, float]]] = {}
-    numbers = ("predicted", "observed", "count")
+    pooled: dict[tuple[str, str, str, int], list[tuple[int, float, float]]] = {}
+    experiments: dict[tuple[str, str, str], set[str]] = {}
     for folder in evaluations_of(run):
-        for _, row in read_rows(folder / "reliability.tsv", (*KEY, *numbers), mend=_MEND):
-            predicted, observed, count = float(row["predicted"]), float(row["observed"]), int(row["count"])
-            if predicted <= 0 or row["predictor"] != MODEL:
-                continue
-            kind = kinds[row["experiment"], row["fold"]]
-            step = math.floor(math.log10(predicted) * STEPS_OF_DECADE)
-            key = (kind, _model_of(folder), row["bins"], step)
-            pooled.setdefault(key, []).append((row["experiment"], count, predicted, observed))
+        for _, row in read_rows(folder / "reliability.tsv", (*KEY, "predicted", "observed", "count"), mend=_MEND):
+            predicted = float(row["predicted"])
+            if predicted > 0 and row["predictor"] == MODEL:
+                curve = (kinds[row["experiment"], row["fold"]], _model_of(folder), row["bins"])
+                experiments.setdefault(curve, set()).add(row["experiment"])
+                step = math.floor(math.log10(predicted) * STEPS_OF_DECADE)
+                group = (int(row["count"]), predicted, float(row["observed"]))
+                pooled.setdefault((*curve, step), []).append(group)
     return [
         {
             **dict(zip(("kind", "predictor", "bins"), key, strict=False)),
-            "n_experiments": len({experiment for experiment, *_ in groups}),
-            "predicted": _weighted([(count, predicted) for _, count, predicted, _ in groups]),
-            "observed": _weighted([(count, observed) for _, count, _, observed in groups]),
-            "count": sum(count for _, count, *_ in groups),
+            "n_experiments": len(experiments[key[:3]]),
+            "predicted": _weighted([(count, predicted) for count, predicted, _ in groups]),
+            "observed": _weighted([(count, observed) for count, _, observed in groups]),
+            "count": sum(count for count, *_ in groups),
         }
         for key, groups in sorted(pooled.items())
     ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from scripts.results.copies import ENSEMBLE, predictors_of, read_copy
 from scripts.results.extra import read_learning, read_steps
-from scripts.results.protocols import BY_NAME, PROTOCOLS
+from scripts.results.protocols import BY_NAME, PEEKS, PROTOCOLS
 from tfbind.evaluation.breakdown import IDENTITIES, TRAINING_PEAKS, group_of_identity, group_of_peaks
 from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
 from tfbind.evaluation.plots import (
@@ -84,8 +84,11 @@ def figures(folder: Path, names: Sequence[str]) -> dict[str, Callable[[Path], No
 def plot_factors(folder: Path, name: str, stem: Path) -> None:
     """AUPRC of the model against that of each other predictor, a point an experiment (and fold)."""
     rows = read_copy(folder, name, "experiments")
-    others = [each for each in predictors_of(rows) if each != MODEL]
     scored = [row for row in rows if not math.isnan(row[MODEL])]
+    # Best first; the model's own ensemble is no baseline.
+    means = {each: _mean_of(scored, each) for each in predictors_of(rows) if not each.startswith(MODEL)}
+    others = sorted(means, key=lambda each: (-means[each], each))
+    peeks = {row["predictor"] for row in read_copy(folder, name, "summary") if PEEKS in row["sees"]}
     values = [
         {**row, "auprc": row[each]} for row in scored for each in (MODEL, *others) if not math.isnan(row[each])
     ]
@@ -97,10 +100,15 @@ def plot_factors(folder: Path, name: str, stem: Path) -> None:
         for panel, other in zip(panels, others, strict=True):
             compared = [row for row in scored if not math.isnan(row[other])]
             _against(panel, compared, other, values, log)
+            mark = " †" if other in peeks else ""
+            panel.set_xlabel(f"AUPRC of {textwrap.fill(other, 30)}{mark}{LOG_NOTE * log}")
         for panel in panels[::COLUMNS]:
             panel.set_ylabel(f"AUPRC of {MODEL}{LOG_NOTE * log}")
         note = f"Left out: {left_out} without bound bins. " if left_out else ""
-        note += "Dotted: prevalence, what chance gives (mean)."
+        note += (
+            "Dotted: mean prevalence, what chance gives. "
+            + "† looks at measurements of the tested bins." * bool(peeks)
+        )
         legend_of_kinds(figure, scored, note)
         save(figure, stem)
 
@@ -108,6 +116,8 @@ def plot_factors(folder: Path, name: str, stem: Path) -> None:
 def _against(panel: Axes, rows: Sequence[Row], other: str, values: Sequence[Row], log: bool) -> None:
     scale_auprc(panel, values, log, "x")
     scale_auprc(panel, values, log, "y")
+    if log:
+        _plain_decades(panel)
     panel.set_box_aspect(1)
     panel.plot(panel.get_xlim(), panel.get_xlim(), color="black", linewidth=1, zorder=2)
     prevalence = float(np.mean([row["prevalence"] for row in values]))
@@ -117,14 +127,13 @@ def _against(panel: Axes, rows: Sequence[Row], other: str, values: Sequence[Row]
         own = [row for row in rows if row["kind"] == kind]
         if own:
             points(panel, [row[other] for row in own], [row[MODEL] for row in own], kind, len(values))
-    means = [float(np.mean([row[each] for row in rows])) for each in (MODEL, other)] if rows else [math.nan] * 2
+    means = [_mean_of(rows, each) for each in (MODEL, other)]
     better = sum(row[MODEL] > row[other] for row in rows)
     panel.set_title(
         f"{MODEL} above in {better} of n = {len(rows)}\nmeans {means[0]:.3f} and {means[1]:.3f}",
         fontsize="small",
         loc="left",
     )
-    panel.set_xlabel(f"AUPRC of {textwrap.fill(other, 30)}")
 
 
 def plot_reliability(folder: Path, names: Sequence[str], stem: Path) -> None:
@@ -175,7 +184,7 @@ def _reliability_panel(panel: Axes, rows: Sequence[Row]) -> None:
                 )
     panel.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
     panel.set_box_aspect(1)
-    _plain_decades(panel, "xy")
+    _plain_decades(panel)
     panel.grid(color="#E6E6E6", linewidth=0.8)
     panel.legend(frameon=False, fontsize="x-small", loc="upper left")
 
@@ -191,16 +200,15 @@ def plot_groups(folder: Path, names: Sequence[str], stem: Path, breakdown: str, 
         for name in names
     }
     told = {name: rows for name, rows in tables.items() if len({row["part"] for row in rows}) > 1}
-    what = {"identity": "identity to the nearest training factor (DNA-binding domains)"}.get(
-        breakdown, f"number of {breakdown}"
-    )
+    what = {"identity": "identity to the nearest training factor"}.get(breakdown, f"number of {breakdown}")
     with fresh_style():
         figure, panels = _panels(len(told), height=3.5, columns=3)
-        figure.suptitle(f"Mean AUPRC by {what}, 200-bp bins", fontweight="bold")
+        figure.suptitle(f"Mean AUPRC by {breakdown}, 200-bp bins", fontweight="bold")
         for panel, (name, rows) in zip(panels, told.items(), strict=True):
             groups = [group for group in order if any(row["part"] == group for row in rows)]
             _group_panel(panel, rows, groups)
             panel.set_title(_title(name), fontsize="small", loc="left")
+            panel.set_xlabel(f"{what}; n: experiments", fontsize="small")
         if not told:
             _only(figure, "no protocol has more than one group")
         for panel in panels[::3]:
@@ -210,8 +218,8 @@ def plot_groups(folder: Path, names: Sequence[str], stem: Path, breakdown: str, 
         }
         if handles:
             shown = [handles[name] for name in LINES if name in handles]
-            figure.legend(handles=shown, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
-            figure.supxlabel(f"{what}; n: experiments", fontsize="small")
+            place = {"loc": "outside lower center", "ncols": 3 if len(told) < 3 else len(shown)}
+            figure.legend(handles=shown, **place, frameon=False, fontsize="small")
         save(figure, stem)
 
 
@@ -330,6 +338,7 @@ def _panels(
     columns = min(columns, max(count, 1))
     lines = max(1, -(-count // columns))
     figure = Figure(figsize=(max(6.0, width * columns + 0.4), height * lines + 0.8), layout="constrained")
+    figure.get_layout_engine().set(hspace=0.08)
     if not count:
         return figure, []
     grid = figure.subplots(lines, columns, squeeze=False, sharey=share)
@@ -342,13 +351,19 @@ def _only(figure: Figure, text: str) -> None:
     figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
 
 
-def _plain_decades(panel: Axes, which: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _mean_of(rows: Sequence[Row], predictor: str) -> float:
+    known = [row[predictor] for row in rows if not math.isnan(row[predictor])]
+    return math.fsum(known) / len(known) if known else math.nan
 
-    for axis in (getattr(panel, f"{each}axis") for each in which):
+
+def _plain_decades(panel: Axes) -> None:
+    """Ticks at powers of ten alone."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    for axis in (panel.xaxis, panel.yaxis):
         axis.set_major_locator(LogLocator(subs=(1,), numticks=12))
         axis.set_major_formatter(FuncFormatter(_power))
-        axis.set_minor_formatter(NullFormatter())
+    panel.minorticks_off()
 
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -14,15 +14,13 @@ from typing import Any
 
 from scripts.results.copies import ENSEMBLE, predictors_of, read_copy
 from scripts.results.extra import read_learning, read_steps
-from scripts.results.protocols import BY_NAME, EVERY, IN_VITRO, PROTOCOLS, Protocol
+from scripts.results.protocols import BY_NAME, EVERY, IN_VITRO, PEEKS, PROTOCOLS, Protocol
 from tfbind.core.errors import InputError
 from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
 from tfbind.evaluation.tables import KINDS, MODEL
 
 BLOCK = re.compile(r"(<!-- results: (?P<name>[^\n]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 NOT_RUN = "*not run*\n"
-# In what a predictor sees: it looks at what is to be predicted, so no model could do the same.
-PEEKS = "at the tested bins"
 _OF_ALL_SEEDS = re.compile(rf"{MODEL}, \d+ seeds as one")
 _PARTS = ("cell-type-specific", "shared", "promoter", "distal", "CpG-rich", "CpG-poor")
 
@@ -167,7 +165,7 @@ def _protocol(protocol: Protocol, folder: Path) -> str:
                     f"**{row['predictor']}**" if is_own else row["predictor"] + mark,
                     str(row["n_experiments"]),
                     _number(row["mean_auprc"]),
-                    _number(row["sd_over_seeds"]) if row["n_seeds"] > 1 else "",
+                    _number(row["sd_over_seeds"]) if row["sd_over_seeds"] > 0 else "",
                     _interval(row, "auprc"),
                     *(_number(row[column]) for column in ("median_auprc", "sd_over_factors", "mean_auroc")),
                     *(_number(row[f"mean_recall_at_{each}_fdr"]) for each in (10, 50)),
