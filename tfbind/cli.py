@@ -722,6 +722,9 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
 @split_option
 @tracks_option
 @click.option("--steps", type=click.IntRange(min=1), help="Steps a factor; those of the training if not given.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of the trainings; that of the configuration if not given."
+)
 @output_option("File of predictions to make (.npz), for `tfbind evaluate --predictions`.")
 @threads_option
 def factor_cnn(
@@ -731,6 +734,7 @@ def factor_cnn(
     split: Path,
     accessibility: Path,
     steps: int | None,
+    seed: int | None,
     output: Path,
     threads: int | None,
 ) -> None:
@@ -754,7 +758,7 @@ def factor_cnn(
         labels.experiments,
         [row.cell_type for row in rows],
         parts,
-        seed=config.seed,
+        seed=config.seed if seed is None else seed,
         schedule=Schedule(steps or config.training.steps),
     )
     rule = config.evaluation.dream_rule

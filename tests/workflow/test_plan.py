@@ -201,3 +201,9 @@ def test_a_network_of_each_factor_alone_is_trained_where_it_is_asked_for(mini, o
     run = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)])
     assert run.jobs["factor_cnn_fold"] == 1
     assert not {"ensemble_fold", "factor_cnn"} & run.steps
+
+
+def test_without_a_test_a_cross_validation_is_refused_before_anything_is_trained(mini, overlay):
+    changed = {"splits": {"test": []}}
+    refused = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)], fails=True)
+    assert "splits.test is empty" in refused.output

@@ -162,7 +162,7 @@ def nearest_factor(scene: Scene, column: int) -> Values | None:
         return None
     measured = [each for each, about in enumerate(scene.experiments) if about["factor"] == nearest]
     here = [each for each in measured if scene.experiments[each]["cell_type"] == own["cell_type"]]
-    return _mean_of_cell_types(scene, here or measured)
+    return _mean_of_cell_types(scene, here or [each for each in measured if each in scene.trained])
 
 
 def other_factors(scene: Scene, column: int) -> Values | None:

@@ -47,9 +47,11 @@ use rule factor_cnn as factor_cnn_fold with:
         split=rules.split_fold.output,
         accessibility=ACCESSIBILITY_TRACKS,
     output:
-        f"{CROSS_VALIDATION}/{{fold}}/factor_cnn.npz",
+        f"{RUN_OF_FOLD}/factor_cnn.npz",
     log:
-        f"{LOGS}/cross_validation/{{fold}}/factor_cnn.log",
+        f"{LOGS_OF_FOLD}/factor_cnn.log",
+    params:
+        seed=seed_option,
 
 
 use rule evaluate as evaluate_fold with:
@@ -62,6 +64,7 @@ use rule evaluate as evaluate_fold with:
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
         predictions=rules.factor_cnn_fold.output if CONFIG.evaluation.factor_cnn else [],
+        promoters=paths_of([CONFIG.evaluation.promoters]),
     output:
         directory(f"{RUN_OF_FOLD}/evaluation"),
     log:

@@ -20,9 +20,10 @@ rule factor_cnn:
         accessibility=accessibility_folder,
         settings=settings_of("factor_cnn"),
         steps=CONFIG.evaluation.factor_cnn,
+        seed=[],
     shell:
         "tfbind factor-cnn --config {params.config:q} --reference {input.reference:q} --targets {input.targets:q}"
-        " --split {input.split:q} --accessibility {params.accessibility:q} --steps {params.steps}"
+        " --split {input.split:q} --accessibility {params.accessibility:q} --steps {params.steps} {params.seed:q}"
         " --output {output:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -37,6 +38,7 @@ rule evaluate:
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
         predictions=rules.factor_cnn.output if CONFIG.evaluation.factor_cnn else [],
+        promoters=paths_of([CONFIG.evaluation.promoters]),
     output:
         directory(f"{RESULTS}/evaluation"),
     log:
