@@ -957,8 +957,8 @@ class EvaluationSettings(Section):
     factor_cnn: int | None = Field(
         None,
         ge=1,
-        description="Steps of training, a factor, of a network of each tested factor alone, as a further baseline "
-        "(`tfbind factor-cnn`; 10 to 20 CPU-seconds a factor for 200 steps); none: there is no such baseline.",
+        description="Steps of training, a factor, of a network of each tested factor alone, as a further "
+        "baseline (`tfbind factor-cnn`; 10 to 20 CPU-seconds a factor for 200 steps); none: there is no such baseline.",
     )
     seeds: list[int] = Field(
         [0, 1, 2],
