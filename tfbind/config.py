@@ -958,7 +958,7 @@ class EvaluationSettings(Section):
         None,
         ge=1,
         description="Steps of training, a factor, of a network of each tested factor alone, as a further "
-        "baseline (`tfbind factor-cnn`; 10 to 20 CPU-seconds a factor for 200 steps); none: there is no such baseline.",
+        "baseline (`tfbind factor-cnn`; 10 to 20 CPU-s a factor for 200 steps); none: there is no such baseline.",
     )
     seeds: list[int] = Field(
         [0, 1, 2],
