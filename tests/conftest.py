@@ -197,8 +197,14 @@ class TinyRun:
                 "threads": 1,
             },
             "gather": {"output": r / "tracks/CT1"},
+            "factor-cnn": {
+                "accessibility": r / "accessibility",
+                "output": r / "factor_cnn.npz",
+                "threads": 1,
+            },
             "evaluate": {
                 "accessibility": r / "accessibility",
+                "predictions": r / "factor_cnn.npz",
                 "embedding": embedding / "tokens",
                 "output": r / "evaluation",
                 "threads": 1,
@@ -213,6 +219,7 @@ class TinyRun:
             "embed": ["reference", "model"],
             "assemble": ["reference", "model"],
             "render": ["reference", "factors", "model"],
+            "factor-cnn": ["reference", "targets", "split"],
             "evaluate": ["reference", "factors", "targets", "split", "model"],
         }
         options = {"config": self.config, **{name: made[name] for name in reads.get(verb, [])}, **of_verb[verb]}
@@ -312,6 +319,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
             )
             for name in CELL_TYPES
         },
+        "factor-cnn": run.arguments("factor-cnn"),
         "evaluate": run.arguments("evaluate"),
         "plot-history": ["plot-history", r / "training/history.tsv", "--output", r / "training/history"],
     }

@@ -43,6 +43,7 @@ VERBS = [
     "assemble",
     "render",
     "gather",
+    "factor-cnn",
     "evaluate",
     "gather-folds",
     "ablate",
@@ -124,6 +125,7 @@ def test_each_verb_runs_alone(tiny_run):
         "training/history.png",
         "genome_embedding/tokens/embedding.json",
         "tracks/CT3/SIMB.bw",
+        "factor_cnn.npz",
         "evaluation/metrics.tsv",
         "evaluation/summary.tsv",
         "evaluation/evaluation.svg",
@@ -138,7 +140,7 @@ def test_standard_output_has_results_and_standard_error_progress(tiny_run):
         "tiny: 5 factors, 3 cell types, 7 experiments, 12 sources (0 to download). Nothing is wrong with them.\n"
     )
     evaluation = tiny_run.said["evaluate"]
-    for word in ("seen: 3 experiments", "unseen factor", "tfbind", "protein shuffled", "ratio"):
+    for word in ("seen: 3 experiments", "unseen factor", "tfbind", "CNN of the factor alone", "ratio"):
         assert word in evaluation.stdout
     assert "evaluating: 7/7 experiments" in evaluation.stderr
     for step, result in tiny_run.said.items():

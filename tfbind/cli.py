@@ -715,6 +715,56 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
     lay_together(batches, names, output, uncertainty=uncertainty)
 
 
+@main.command("factor-cnn")
+@config_option
+@reference_option
+@targets_option
+@split_option
+@tracks_option
+@click.option("--steps", type=click.IntRange(min=1), help="Steps a factor; those of the training if not given.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of the trainings; that of the configuration if not given."
+)
+@output_option("File of predictions to make (.npz), for `tfbind evaluate --predictions`.")
+@threads_option
+def factor_cnn(
+    configs: tuple[Path, ...],
+    reference: Path,
+    targets: Path,
+    split: Path,
+    accessibility: Path,
+    steps: int | None,
+    seed: int | None,
+    output: Path,
+    threads: int | None,
+) -> None:
+    """Train a small network of each tested factor on its own peaks alone, and predict the test: a baseline."""
+    from tfbind.evaluation.factor_cnn import NAME, SEES, Schedule, predict_alone
+    from tfbind.evaluation.predictions import write_predictions
+    from tfbind.genome.reference import Reference
+    from tfbind.model.data import open_genome_data
+    from tfbind.training.splits import Split
+
+    _use_threads(threads)
+    config, dataset = _read(configs)
+    genome = Reference.open(reference)
+    labels = _targets(targets, genome, dataset, config)
+    parts = Split.read(split)
+    parts.require_fitting(genome.checksum, config.windows.bin)
+    rows = _measured(dataset, labels)
+    tracks = [_track(row, accessibility) for row in rows]
+    found = predict_alone(
+        open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels),
+        labels.experiments,
+        [row.cell_type for row in rows],
+        parts,
+        seed=config.seed if seed is None else seed,
+        schedule=Schedule(steps or config.training.steps),
+    )
+    rule = config.evaluation.dream_rule
+    write_predictions(output, parts, found, name=NAME, sees=SEES, probabilities=True, rule=rule)
+
+
 @main.command()
 @config_option
 @reference_option

@@ -954,6 +954,12 @@ class EvaluationSettings(Section):
         description="GTF, or BED with strands, of genes or transcripts: scores are given for bins within 1 kb of "
         "where one starts, and for others. None: for bins that are rich in CpG, and for others.",
     )
+    factor_cnn: int | None = Field(
+        None,
+        ge=1,
+        description="Steps of training, a factor, of a network of each tested factor alone, as a further "
+        "baseline (`tfbind factor-cnn`; 10 to 20 CPU-s a factor for 200 steps); none: there is no such baseline.",
+    )
     seeds: list[int] = Field(
         [0, 1, 2],
         min_length=1,

@@ -725,6 +725,8 @@ def _placed_sources(config: Config, dataset: DataSet) -> Iterator[tuple[Source, 
             yield source, {"key": f"factors.{key}[{number}]"}
     if config.factors.domains is not None:
         yield config.factors.domains, {"key": "factors.domains"}
+    if config.evaluation.promoters is not None:
+        yield config.evaluation.promoters, {"key": "evaluation.promoters"}
     if config.factors.structure is not None:
         for factor in dataset.factors:
             for structure in factor.structure:

@@ -15,6 +15,7 @@ sys.path.insert(0, Path(workflow.basedir).parent.as_posix())
 
 from scripts.results.copies import TABLES, evaluations_of, is_copied, splits_of
 from scripts.results.figures import figures
+from scripts.results.learning import RUNS
 from scripts.results.protocols import EVERY
 
 min_version("9.3")
@@ -24,6 +25,11 @@ RUN = {each.name: Path(f"results/{each.name}/cross_validation") for each in EVER
 # What was run here; and, with it, what was copied before.
 HERE = [name for name, run in RUN.items() if (run / "summary.tsv").is_file()]
 TOLD = [name for name in RUN if name in HERE or is_copied(Path(COPIES), name)]
+
+# The learning curve is made anew where all of its trainings were run.
+LEARNT = [Path(f"results/{name}/cross_validation") for name in RUNS]
+LEARNING = Path(COPIES, "learning.tsv")
+HAS_LEARNING = all((run / "metrics.tsv").is_file() for run in LEARNT)
 
 
 def files_of_run(wildcards):
@@ -38,11 +44,8 @@ def files_of_run(wildcards):
 rule page:
     input:
         expand(f"{COPIES}/{{name}}.{{table}}.tsv", name=TOLD, table=TABLES),
-        [
-            path.as_posix()
-            for path in Path(COPIES).glob("*.tsv")
-            if path.stem in ("learning", "steps")
-        ],
+        [LEARNING.as_posix()] if HAS_LEARNING or LEARNING.is_file() else [],
+        [path.as_posix() for path in Path(COPIES).glob("steps.tsv")],
     output:
         update("docs/results.md"),
         expand(
@@ -75,3 +78,18 @@ if HERE:
         shell:
             "python -m scripts.results copy --name {wildcards.name:q} --run {params.run:q}"
             " --logs logs/{wildcards.name:q}/cross_validation --output {params.copies:q} > {log:q} 2>&1"
+
+
+if HAS_LEARNING:
+
+    rule learning:
+        input:
+            [(run / "metrics.tsv").as_posix() for run in LEARNT],
+        output:
+            LEARNING.as_posix(),
+        log:
+            "logs/results/learning.log",
+        params:
+            runs=[run.as_posix() for run in LEARNT],
+        shell:
+            "python -m scripts.results learning --output {output:q} {params.runs:q} > {log:q} 2>&1"

@@ -9,6 +9,7 @@ import click
 
 from scripts.results.copies import copy_protocol, is_copied
 from scripts.results.figures import figures
+from scripts.results.learning import write_learning
 from scripts.results.page import filled
 from scripts.results.protocols import EVERY
 from tfbind.core.errors import InputError
@@ -30,6 +31,14 @@ def main() -> None:
 def copy(name: str, run: Path, logs: Path, output: Path) -> None:
     """Copy what a cross-validation came to."""
     copy_protocol(run, output, name, logs)
+
+
+@main.command()
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The table.")
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+def learning(output: Path, runs: tuple[Path, ...]) -> None:
+    """Lay RUNS, folders of cross-validations, together to a learning curve."""
+    write_learning(runs, output)
 
 
 @main.command()

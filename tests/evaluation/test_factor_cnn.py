@@ -10,9 +10,10 @@ import torch
 
 from tfbind.core.metrics import average_precision
 from tfbind.evaluation import factor_cnn
-from tfbind.evaluation.factor_cnn import Schedule, predict_factor, train_factor_cnn
+from tfbind.evaluation.factor_cnn import Schedule, predict_alone, predict_factor, train_factor_cnn
 from tfbind.genome.regions import Region
 from tfbind.model.data import BOUND, GenomeData
+from tfbind.training.splits import Split
 
 BIN, BINS = 32, 6000
 SITE = [2, 1, 3, 2, 0, 1, 2, 3, 0, 3]
@@ -89,3 +90,20 @@ def test_a_region_is_predicted_in_stretches_as_a_whole(data, trained, monkeypatc
 def test_a_factor_that_binds_nowhere_has_no_network(data):
     labels = {"one": np.zeros((BINS, 1), dtype=np.uint8)}
     assert train_factor_cnn(replace(data, labels=labels), [0], [0], [TRAIN], [STOP], seed=0) is None
+
+
+def test_tested_experiments_of_trained_factors_are_predicted(data, trained):
+    """In a cell type that was not trained on, too; of a factor that was held out, nothing."""
+    experiments = [{"name": name, "factor": name[0], "cell_type": name[1]} for name in ("Ax", "Ay", "Bx")]
+    split = Split(
+        genome="",
+        bin=BIN,
+        train=(TRAIN,),
+        validation=(STOP,),
+        test=(TEST,),
+        experiments=("Ax",),
+        tested=("Ay", "Bx"),
+    )
+    found = predict_alone(data, experiments, ["x", "y"], split, seed=1, schedule=QUICK)
+    assert found.keys() == {"Ay"}
+    np.testing.assert_array_equal(found["Ay"], predict_factor(trained, data, [1], [TEST])[0])

@@ -12,6 +12,7 @@ from tfbind.core.errors import InputError
 from tfbind.factors.motifs import Motif, write_meme
 from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import load_checkpoint, save_checkpoint
+from tfbind.model.ensemble import EnsembleModel
 from tfbind.model.inference_trunk import Stretch, WindowByWindow
 from tfbind.model.motif_scan import pad_motifs, scan_motifs
 from tfbind.model.motif_trunk import composition
@@ -132,3 +133,24 @@ def test_a_group_of_jaspar_s_is_a_library():
     assert 100 < in_vitro.settings.dim < every.settings.dim < 300
     with pytest.raises(InputError, match="no motifs of the group 'Dragons'"):
         make_trunk(TrunkSettings(kind="motifs", pretrained="JASPAR2024 Dragons"), BIN)
+
+
+def test_members_with_towers_share_one_run_of_the_trunk(trunk):
+    stretch = STRETCHES["cores in the middle"]
+    members = []
+    for depth in (1, 3, None):
+        tower = None if depth is None else TowerSettings(dim=12, depth=depth)
+        settings = ModelSettings(trunk=trunk.settings, tower=tower, rank=8, hidden=8)
+        member = BindingModel(settings, ModelShape(bin=BIN, residue_dim=4)).eval()
+        member.trunk.load_state_dict(trunk.state_dict())
+        members.append(member)
+    model, codes = EnsembleModel(members), codes_of(stretch.bp)
+    running = model.trunk.for_inference()
+    calls = []
+    running.trunks[0].register_forward_hook(lambda *_: calls.append(1))
+    with torch.inference_mode():
+        found = model.stretch_tokens(codes, stretch, running)
+        apart = [member.stretch_tokens(codes, stretch, member.trunk.for_inference()) for member in members]
+    assert torch.equal(found, torch.cat(apart, -1))
+    # Two members want whole windows, one wants cores.
+    assert len(running.trunks) == 1 and len(calls) == 2

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfbind.model.motif_scan import scan_motifs, score_moments
-from tfbind.model.site_scan import SiteScan, Words
+from tfbind.model.motif_scan import pad_motifs, scan_motifs, score_moments
+from tfbind.model.site_scan import SiteScan, Words, scan_windows
 
 
 def drawn(count: int, width: int, seed: int, scale: float = 1.0) -> torch.Tensor:
@@ -111,3 +111,14 @@ def test_moments_do_not_depend_on_padding():
     assert torch.equal(wide.mean, narrow.mean)
     torch.testing.assert_close(narrow.mean, score_moments(motifs)[0])
     torch.testing.assert_close(narrow.deviation, score_moments(motifs)[1])
+
+
+def test_windows_are_scanned_as_in_training():
+    rng = np.random.default_rng(5)
+    known = [rng.normal(0, 1, (width, 4)).astype(np.float32) for width in (6, 11, 20)]
+    motifs, present = pad_motifs([*known, None])
+    codes = torch.as_tensor(rng.integers(0, 5, (3, 640)).astype(np.uint8))
+    found = scan_windows(SiteScan(motifs, present), codes, 64)
+    expected = scan_motifs(codes, motifs, 64)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 1e-4

@@ -196,8 +196,8 @@ def test_what_was_never_trained_on_is_told():
         **{"B.x": "seen", "D.z": "seen", "C.y": "unseen factor and cell type"},
     }
     assert found.held_out_factors == ("A", "A2") and found.held_out_cell_types == ("y",)
-    assert found.identity["B"] == {"nearest": "B", "identity": 1.0}
-    assert found.identity["M"] == {"nearest": None, "identity": 0.0}
+    assert found.identity["B"] == {"nearest": "B", "identity": 1.0, "other": "D"}
+    assert found.identity["M"] == {"nearest": None, "identity": 0.0, "other": None}
     assert 0 < found.identity["A"]["identity"] < 0.5 and found.identity["A"]["nearest"] in ("B", "D")
 
 
@@ -205,7 +205,7 @@ def test_a_factor_with_a_relative_in_training_is_not_called_unseen():
     experiments = [("A", "x"), ("B", "x"), ("A2", "y")]
     found = split(experiments=experiments, held_out_cell_types=["y"])
     assert found.kinds["A2.y"] == "unseen cell type"
-    assert found.identity["A2"] == {"nearest": "A", "identity": 0.9}
+    assert found.identity["A2"] == {"nearest": "A", "identity": 0.9, "other": "A"}
 
 
 @pytest.mark.parametrize(

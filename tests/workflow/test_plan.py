@@ -185,11 +185,25 @@ def test_a_cross_validation_trains_each_fold_by_each_seed(mini, overlay):
     changed = {"splits": {"folds": {"over": "factors", "count": 2}}, "evaluation": {"seeds": [0, 3]}}
     run = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)])
     own = {"split_fold": 2, "train_fold": 4, "evaluate_fold": 4, "gather_folds": 1, "cross_validation": 1}
+    own |= {"ensemble_fold": 2, "evaluate_ensemble_fold": 2}
     assert own.items() <= run.jobs.items()
-    assert not {"split", "train", "embed", "evaluate", "render"} & run.steps
+    assert not {"split", "train", "embed", "evaluate", "render", "factor_cnn_fold"} & run.steps
 
 
 def test_without_folds_a_cross_validation_has_one(mini):
     run = mini.dry_run("results/mini/cross_validation/summary.tsv")
     assert (run.jobs["split_fold"], run.jobs["train_fold"], run.jobs["evaluate_fold"]) == (1, 3, 3)
     assert "results/mini/cross_validation/all/2/evaluation" in run.output
+
+
+def test_a_network_of_each_factor_alone_is_trained_where_it_is_asked_for(mini, overlay):
+    changed = {"evaluation": {"seeds": [0], "factor_cnn": 20}}
+    run = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)])
+    assert run.jobs["factor_cnn_fold"] == 1
+    assert not {"ensemble_fold", "factor_cnn"} & run.steps
+
+
+def test_without_a_test_a_cross_validation_is_refused_before_anything_is_trained(mini, overlay):
+    changed = {"splits": {"test": []}}
+    refused = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)], fails=True)
+    assert "splits.test is empty" in refused.output

@@ -253,7 +253,7 @@ def test_a_pretrained_trunk_is_trained_on_and_its_files_are_inputs(mini, overlay
 # --- cross-validation ---------------------------------------------------------------------------------------
 
 
-def test_a_cross_validation_of_two_folds(again, overlay):
+def test_a_cross_validation_of_two_folds(mini, overlay):
     changed = {
         "splits": {"folds": {"over": "cell_types"}},
         "evaluation": {"seeds": [4], "bootstrap": 5},
@@ -261,8 +261,8 @@ def test_a_cross_validation_of_two_folds(again, overlay):
     }
     config = ["config/mini.yaml", overlay(changed)]
     threads = [f"{rule}=1" for rule in ("train_fold", "evaluate_fold")]
-    again.snakemake("cross_validation", "--cores", "2", "--set-threads", *threads, config=config, timeout=800)
-    folder = again.path / "results/mini/cross_validation"
+    mini.snakemake("cross_validation", "--cores", "2", "--set-threads", *threads, config=config, timeout=800)
+    folder = mini.path / "results/mini/cross_validation"
     header, *rows = (line.split("\t") for line in (folder / "metrics.tsv").read_text().splitlines())
     rows = [dict(zip(header, row, strict=True)) for row in rows]
     runs = {(row["fold"], row["seed"], row["cell_type"]) for row in rows}
@@ -272,4 +272,4 @@ def test_a_cross_validation_of_two_folds(again, overlay):
     assert {"tfbind", "factor mean"} <= {row["predictor"] for row in rows}
     for name in ("summary", "breakdown", "groups"):
         assert (folder / f"{name}.tsv").stat().st_size > 0
-    assert again.dry_run("cross_validation", config=config).nothing_to_do
+    assert mini.dry_run("cross_validation", config=config).nothing_to_do

@@ -78,7 +78,7 @@ def baselines(scene: Scene) -> list[Predictor]:
         ),
         Predictor(
             NEAREST,
-            "measurements of the nearest training factor at the tested bins, in the same cell type",
+            "measurements of the nearest other training factor at the tested bins, in the same cell type",
             lambda column: nearest_factor(scene, column),
         ),
     ]
@@ -151,19 +151,18 @@ def factor_mean(scene: Scene, column: int) -> Values | None:
 
 
 def nearest_factor(scene: Scene, column: int) -> Values | None:
-    """Smoothed peaks of the nearest training factor, in the same cell type; where it was not measured there,
-    their mean over the cell types in which it was.
+    """Smoothed peaks of the nearest other training factor, in the same cell type; where it was not measured
+    there, their mean over the cell types in which it was.
 
-    None where no training factor is alike, or it is the factor itself: its own measurements are the truth in
-    this cell type, and `factor_mean` in the others.
+    None where no other training factor is alike.
     """
     own = scene.experiments[column]
-    nearest = scene.split.identity.get(own["factor"], {}).get("nearest")
-    if nearest is None or nearest == own["factor"]:
+    nearest = scene.split.identity.get(own["factor"], {}).get("other")
+    if nearest is None:
         return None
     measured = [each for each, about in enumerate(scene.experiments) if about["factor"] == nearest]
     here = [each for each in measured if scene.experiments[each]["cell_type"] == own["cell_type"]]
-    return _mean_of_cell_types(scene, here or measured)
+    return _mean_of_cell_types(scene, here or [each for each in measured if each in scene.trained])
 
 
 def other_factors(scene: Scene, column: int) -> Values | None:

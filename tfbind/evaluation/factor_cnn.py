@@ -8,7 +8,7 @@ that of all training regions; the weights are kept that rank the validation regi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tfbind.config import TrainingSettings, TrunkSettings
 from tfbind.core.metrics import average_precision
+from tfbind.core.progress import Progress
 from tfbind.genome.regions import Region
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH, AccessibilityTower
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND, GenomeData
@@ -26,7 +27,10 @@ from tfbind.model.head import INITIAL_BIAS
 from tfbind.model.losses import binding_loss
 from tfbind.training.optimization import make_optimizer, set_rates
 from tfbind.training.sampling import WindowSampler
+from tfbind.training.splits import Split
 
+NAME = "CNN of the factor alone"
+SEES = "DNA, accessibility; the factor's own measurements in training regions"
 # bp of a window, and of what is not counted at either side: each counted bin sees as much around it.
 WINDOW, AROUND = 4096, 1024
 # This share of the training bins is called open, in each cell type.
@@ -49,7 +53,7 @@ class Schedule:
         Validations, evenly spaced; so many without a better one end the training.
     """
 
-    steps: int = 500
+    steps: int = 250
     windows: int = 16
     drawn: float = 0.7
     learning_rate: float = 3e-3
@@ -98,6 +102,51 @@ class FactorCnn(nn.Module):
         near = self.accessibility(accessibility, has_track)[:, ACCESSIBILITY_REACH:-ACCESSIBILITY_REACH]
         joined = nn.functional.gelu(dna.unsqueeze(2) + self.of_cell(near))
         return self.out(joined).squeeze(-1)
+
+
+def predict_alone(
+    data: GenomeData,
+    experiments: Sequence[Mapping[str, str]],
+    cell_types: Sequence[str],
+    split: Split,
+    *,
+    seed: int,
+    schedule: Schedule = Schedule(),
+) -> dict[str, np.ndarray]:
+    """Train a network for each factor of the tested experiments, and predict these.
+
+    Parameters
+    ----------
+    data
+        With labels (columns as `experiments`), and accessibility (columns as `cell_types`).
+
+    Returns
+    -------
+    Experiment -> probabilities of the bins of the test's regions, float32 (bins,). Those are missing of whose
+    factor nothing was trained on, or nothing is bound in the training regions.
+    """
+    tested = [each for each in experiments if each["name"] in set(split.tested)]
+    factors = list(dict.fromkeys(each["factor"] for each in tested))
+    place = {name: cell for cell, name in enumerate(cell_types)}
+    found = {}
+    with Progress("networks of one factor", len(factors), unit="factors") as progress:
+        for factor in factors:
+            columns = [
+                column
+                for column, each in enumerate(experiments)
+                if each["factor"] == factor and each["name"] in set(split.experiments)
+            ]
+            cells = [place[experiments[column]["cell_type"]] for column in columns]
+            regions = (split.train, split.validation)
+            model = None
+            if columns:
+                model = train_factor_cnn(data, columns, cells, *regions, seed=seed, schedule=schedule)
+            if model is not None:
+                own = [each for each in tested if each["factor"] == factor]
+                rows = predict_factor(model, data, [place[each["cell_type"]] for each in own], split.test)
+                found |= {each["name"]: row for each, row in zip(own, rows, strict=True)}
+            progress.advance()
+    return found
 
 
 def train_factor_cnn(

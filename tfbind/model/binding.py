@@ -173,6 +173,7 @@ class BindingModel(nn.Module):
         *,
         trunk_dtype: torch.dtype = torch.float32,
         embedding: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> Outputs:
         """Predictions for pairs.
 
@@ -191,6 +192,8 @@ class BindingModel(nn.Module):
             bfloat16 or float16 runs the trunk under autocast; the head stays float32.
         embedding
             What the trunk says of the windows, where it is known: (windows, bins, width).
+        known
+            What the factors' known motifs say of them, as `scan_motifs` does, where that is known.
 
         Returns
         -------
@@ -198,7 +201,7 @@ class BindingModel(nn.Module):
             float32 (windows, bins, pairs) each.
         """
         tokens = self.dna_tokens(codes, trunk_dtype=trunk_dtype, embedding=embedding)
-        return self.head(tokens, codes, factors, contexts, pairs, self.bin)
+        return self.head(tokens, codes, factors, contexts, pairs, self.bin, known)
 
 
 def _require_known_cell_types(settings: ModelSettings, shape: ModelShape) -> None:

@@ -7,7 +7,8 @@ weights share one run of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,10 @@ class EnsembleModel(nn.Module):
         -------
         float32 (stretches, windows, core bins, sum of ranks).
         """
-        embeddings = trunk(codes, stretch)
+        once = trunk.once()
         parts = [
-            member.stretch_tokens(codes, stretch, lambda *_, found=found: found)
-            for member, found in zip(self.members, embeddings, strict=True)
+            member.stretch_tokens(codes, stretch, partial(once, number))
+            for number, member in enumerate(self.members)
         ]
         return torch.cat(parts, -1)
 
@@ -89,10 +90,21 @@ class RunningTrunks:
     def __init__(self, trunks: Sequence[InferenceTrunk], which: Sequence[int]) -> None:
         self.trunks, self.which = trunks, which
 
-    def __call__(self, codes: Tensor, stretch: Stretch) -> list[Tensor]:
-        """Of each member, what an `InferenceTrunk` gives."""
-        found = [trunk(codes, stretch) for trunk in self.trunks]
-        return [found[index] for index in self.which]
+    def once(self) -> Callable[[int, Tensor, Stretch], Tensor]:
+        """For the stretches of one batch: (member, codes, stretch) -> what its `InferenceTrunk` gives.
+
+        Members may ask for the windows of the batch (below a tower) or for cores alone; what was asked for
+        before, of the same trunk, is not made again.
+        """
+        made: dict[Any, Tensor] = {}
+
+        def run(member: int, codes: Tensor, stretch: Stretch) -> Tensor:
+            key = (self.which[member], codes.shape, stretch)
+            if key not in made:
+                made[key] = self.trunks[self.which[member]](codes, stretch)
+            return made[key]
+
+        return run
 
 
 def _equal(one: nn.Module, other: nn.Module) -> bool:

@@ -217,9 +217,14 @@ class Head(nn.Module):
         found = self.encoder(factors.embeddings, residue_mask)
         return FactorCode(found.pooled, found.mask, found.motif, factors.motifs, has_protein, has_motif)
 
-    def match_motifs(self, codes: Tensor, factors: FactorCode, bin: int) -> MotifMatch:
-        """Scan the known motifs and those read off proteins over windows of base codes (windows, bp)."""
-        known = scan_motifs(codes, factors.known_motifs, bin)
+    def match_motifs(
+        self, codes: Tensor, factors: FactorCode, bin: int, known: Tensor | None = None
+    ) -> MotifMatch:
+        """Scan the known motifs and those read off proteins over windows of base codes (windows, bp).
+
+        The known ones are not where what they say is given, (windows, bins, factors, 4).
+        """
+        known = scan_motifs(codes, factors.known_motifs, bin) if known is None else known
         reads = factors.read_motifs.shape[1] > 0
         read = scan_motifs(codes, factors.read_motifs, bin) if reads else torch.zeros_like(known)
         return MotifMatch(
@@ -281,9 +286,10 @@ class Head(nn.Module):
         contexts: ContextBatch,
         pairs: Tensor,
         bin: int,
+        known: Tensor | None = None,
     ) -> Outputs:
         """Outputs (windows, bins, pairs) of the (factor, cell type) pairs, int64 (pairs, 2)."""
-        return self.decode(tokens, codes, self.encode_factors(factors), contexts, pairs, bin)
+        return self.decode(tokens, codes, self.encode_factors(factors), contexts, pairs, bin, known)
 
     def decode(
         self,
@@ -293,9 +299,10 @@ class Head(nn.Module):
         contexts: ContextBatch,
         pairs: Tensor,
         bin: int,
+        known: Tensor | None = None,
     ) -> Outputs:
         """As `forward`, of factors that are already encoded: what rendering calls."""
-        match = self.match_motifs(codes, factors, bin)
+        match = self.match_motifs(codes, factors, bin, known)
         code = self.encode_contexts(contexts, tokens.shape[1])
         shared = None if self.meets_by_cell_type else self.factor_side(tokens, factors, match)
         parts, order = [], []

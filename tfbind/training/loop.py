@@ -34,6 +34,7 @@ from tfbind.model.finetuning import fine_tune, merge_adapters
 from tfbind.model.inference import bins_around
 from tfbind.model.losses import experiment_weights
 from tfbind.model.precision import loss_scaler
+from tfbind.model.site_scan import SiteScan, scan_windows
 from tfbind.model.whole_batch import window_keys
 from tfbind.training import processes
 from tfbind.training.ahead import Ahead
@@ -140,6 +141,8 @@ class Trainer:
         self.experiment_weights = np.zeros(len(names), dtype=np.float32)
         self.experiment_weights[columns] = experiment_weights(bound, settings.balance)
         self.depth = depth_covariate(reads or [None] * len(names), columns)
+        # A GPU scans them faster than a CPU does for it.
+        self.known = SiteScan(factors.motifs, factors.has_motif) if device.type == "cpu" else None
         self.readable = self._readable()
         _require_readable(settings, self.readable)
         _require_measured(data, split, columns, settings)
@@ -293,7 +296,11 @@ class Trainer:
         batch = self.sampler.batch(step, self.settings.batch_size, own)
         kept = None if self.cache is None else (batch.codes, self.cache.read(batch.codes))
         columns = self._draw_experiments(step)
-        factors, pairs = self._factors_of(columns)
+        numbers, pairs = self._factors_of(columns)
+        known = None
+        if self.known is not None:
+            scanned = scan_windows(self.known, torch.as_tensor(batch.codes), self.data.bin)
+            known = scanned[:, :, numbers].clone()
         labels, signal, score = (
             None if array is None else torch.as_tensor(np.ascontiguousarray(array[:, :, columns])).to(self.device)
             for array in (batch.labels, batch.signal, batch.score)
@@ -304,12 +311,13 @@ class Trainer:
             self._contexts(batch.accessibility, step),
             labels,
             weights,
-            factors,
+            self.factors.select(numbers).to(self.device),
             pairs,
             experiment_weights=torch.as_tensor(self.experiment_weights[columns]).to(self.device),
             depth=torch.as_tensor(self.depth[columns]).to(self.device),
             signal=signal,
             score=score,
+            known=known,
         ), kept
 
     def _embedded(self, windows: StepPart, kept: Kept | None) -> StepPart:
@@ -383,12 +391,11 @@ class Trainer:
         rng = np.random.default_rng([self.seed, step, 1])
         return used[np.sort(rng.choice(len(used), count, replace=False))]
 
-    def _factors_of(self, columns: np.ndarray) -> tuple[FactorBatch, Tensor]:
-        """Only the factors that these experiments need, and the pairs renumbered to them."""
+    def _factors_of(self, columns: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Numbers of the factors that these experiments need, and the pairs renumbered to them."""
         pairs = self.pairs[torch.as_tensor(columns)]
         unique, renumbered = pairs[:, 0].unique(return_inverse=True)
-        chosen = self.factors.select(unique).to(self.device)
-        return chosen, torch.stack([renumbered, pairs[:, 1]], 1).to(self.device)
+        return unique, torch.stack([renumbered, pairs[:, 1]], 1).to(self.device)
 
     # Reading motifs off proteins.
 

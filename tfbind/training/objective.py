@@ -37,6 +37,8 @@ class StepPart:
     signal, score : float32 (windows, counted bins, drawn experiments), or None
     embedding : float32 (windows, bins, width), or None
         What a frozen trunk says of the windows; None: it is to run.
+    known : float32 (windows, bins, factors, 4), or None
+        What the factors' known motifs say of the windows; None: they are to be scanned.
     """
 
     codes: Tensor
@@ -50,11 +52,12 @@ class StepPart:
     signal: Tensor | None = None
     score: Tensor | None = None
     embedding: Tensor | None = None
+    known: Tensor | None = None
 
     def of(self, windows: range) -> StepPart:
         """Some of the windows."""
         rows = slice(windows.start, windows.stop)
-        names = ("codes", "labels", "weights", "signal", "score", "embedding")
+        names = ("codes", "labels", "weights", "signal", "score", "embedding", "known")
         arrays = {name: getattr(self, name) for name in names}
         some = {name: None if x is None else x[rows] for name, x in arrays.items()}
         return replace(self, contexts=self.contexts.of(rows), **some)
@@ -105,6 +108,7 @@ class Objective(nn.Module):
             part.pairs,
             trunk_dtype=self.dtype,
             embedding=part.embedding,
+            known=part.known,
         )
         losses = total_loss(
             outputs.without_edges(self.crop),

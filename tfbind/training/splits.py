@@ -42,7 +42,8 @@ class Split:
         it is trained on.
     identity
         Factor -> `nearest`, the training factor most like it, and their `identity`; None and 0 where none is
-        alike or its protein is not known; of a training factor itself and 1.
+        alike or its protein is not known; of a training factor itself and 1. `other` is the most alike training
+        factor but itself.
     held_out_factors, held_out_cell_types
         What is never trained on; factors with all their relatives.
     fold
@@ -214,14 +215,17 @@ def make_split(
         experiments=tuple(each["name"] for each in used),
         tested=tuple(_tested(settings, experiments, factors, cells, in_fold=fold is not None)),
         kinds=_kinds(experiments, closed(trained, clusters), {each["cell_type"] for each in used}),
-        identity={
-            factor: dict(zip(("nearest", "identity"), relatives.nearest(factor, trained), strict=True))
-            for factor in relatives.residues
-        },
+        identity={factor: _nearest(relatives, factor, trained) for factor in relatives.residues},
         held_out_factors=tuple(sorted(factors)),
         held_out_cell_types=tuple(sorted(cells)),
         fold=fold,
     )
+
+
+def _nearest(relatives: Relatives, factor: str, trained: Collection[str]) -> dict[str, Any]:
+    nearest, identity = relatives.nearest(factor, trained)
+    other, _ = relatives.nearest(factor, [each for each in trained if each != factor])
+    return {"nearest": nearest, "identity": identity, "other": other}
 
 
 def _folds_of(settings: SplitSettings, fold: int | None) -> FoldSettings | None:

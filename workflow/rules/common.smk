@@ -193,6 +193,22 @@ def fold_option(wildcards):
     return [] if wildcards.fold == "all" else ["--fold", wildcards.fold]
 
 
+def predictions_option(wildcards, input):
+    """How `tfbind evaluate` is told of a baseline's predictions, if there are any."""
+    return ["--predictions", *input.predictions] if input.predictions else []
+
+
+def something_to_test(wildcards):
+    """No file: that there is something to score is told before anything is trained."""
+    folds = CONFIG.splits.folds
+    if not CONFIG.splits.test and (folds is None or folds.over != "blocks"):
+        raise WorkflowError(
+            "splits.test is empty: a cross-validation has nothing to score\n"
+            "  mend: hold out regions or chromosomes"
+        )
+    return []
+
+
 def seed_option(wildcards):
     """How `tfbind train` is told the seed of a training of a cross-validation."""
     return ["--seed", wildcards.seed]

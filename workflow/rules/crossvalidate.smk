@@ -40,6 +40,20 @@ use rule train as train_fold with:
         member=seed_option,
 
 
+use rule factor_cnn as factor_cnn_fold with:
+    input:
+        reference=rules.reference.output,
+        targets=rules.targets.output,
+        split=rules.split_fold.output,
+        accessibility=ACCESSIBILITY_TRACKS,
+    output:
+        f"{RUN_OF_FOLD}/factor_cnn.npz",
+    log:
+        f"{LOGS_OF_FOLD}/factor_cnn.log",
+    params:
+        seed=seed_option,
+
+
 use rule evaluate as evaluate_fold with:
     input:
         reference=rules.reference.output,
@@ -49,6 +63,8 @@ use rule evaluate as evaluate_fold with:
         model=rules.train_fold.output.model,
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
+        predictions=rules.factor_cnn_fold.output if CONFIG.evaluation.factor_cnn else [],
+        promoters=paths_of([CONFIG.evaluation.promoters]),
     output:
         directory(f"{RUN_OF_FOLD}/evaluation"),
     log:

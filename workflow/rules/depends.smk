@@ -61,8 +61,11 @@ DEPENDS_ON = {
         "prediction.shards",
         "prediction.precision",
     ],
+    "factor_cnn": ["seed", "windows", "evaluation.factor_cnn", "evaluation.dream_rule"],
     "evaluate": [
         "seed",
+        # Without a genome embedding, the test's regions are embedded anew.
+        "prediction.precision",
         "evaluation.promoters",
         "evaluation.bootstrap",
         "evaluation.dream_rule",

@@ -58,6 +58,8 @@ use rule evaluate_fold as evaluate_ensemble_fold with:
         model=rules.ensemble_fold.output,
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
+        promoters=paths_of([CONFIG.evaluation.promoters]),
+        predictions=[],
     output:
         directory(f"{CROSS_VALIDATION}/{{fold}}/ensemble/evaluation"),
     log:
@@ -78,6 +80,7 @@ rule gather_folds:
             rules.evaluate_ensemble_fold.output,
             fold=FOLDS if len(CONFIG.evaluation.seeds) > 1 else [],
         ),
+        something_to_test,
     output:
         metrics=f"{CROSS_VALIDATION}/metrics.tsv",
         breakdown=f"{CROSS_VALIDATION}/breakdown.tsv",

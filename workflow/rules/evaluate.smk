@@ -2,6 +2,31 @@
 # the model: `snakemake ... results/NAME/ablation/table.tsv`.
 
 
+rule factor_cnn:
+    input:
+        reference=rules.reference.output,
+        targets=rules.targets.output,
+        split=rules.split.output,
+        accessibility=ACCESSIBILITY_TRACKS,
+    output:
+        f"{RESULTS}/factor_cnn.npz",
+    log:
+        f"{LOGS}/factor_cnn.log",
+    conda:
+        "../envs/tfbind.yaml"
+    threads: 4
+    params:
+        config=EFFECTIVE_CONFIG,
+        accessibility=accessibility_folder,
+        settings=settings_of("factor_cnn"),
+        steps=CONFIG.evaluation.factor_cnn,
+        seed=[],
+    shell:
+        "tfbind factor-cnn --config {params.config:q} --reference {input.reference:q} --targets {input.targets:q}"
+        " --split {input.split:q} --accessibility {params.accessibility:q} --steps {params.steps} {params.seed:q}"
+        " --output {output:q} --threads {threads} > {log:q} 2>&1"
+
+
 rule evaluate:
     input:
         reference=rules.reference.output,
@@ -12,6 +37,8 @@ rule evaluate:
         embedding=rules.assemble.output,
         accessibility=ACCESSIBILITY_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
+        predictions=rules.factor_cnn.output if CONFIG.evaluation.factor_cnn else [],
+        promoters=paths_of([CONFIG.evaluation.promoters]),
     output:
         directory(f"{RESULTS}/evaluation"),
     log:
@@ -26,13 +53,14 @@ rule evaluate:
         accessibility=accessibility_folder,
         contexts=contexts_option,
         embedding=embedding_option,
+        predictions=predictions_option,
         settings=settings_of("evaluate"),
         gpus=gpus,
     shell:
         "tfbind evaluate --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
         " --targets {input.targets:q} --split {input.split:q} --model {input.model:q} {params.embedding:q}"
-        " --accessibility {params.accessibility:q} {params.contexts:q} --output {output:q} --threads {threads}"
-        " --gpus {params.gpus} > {log:q} 2>&1"
+        " --accessibility {params.accessibility:q} {params.contexts:q} {params.predictions:q} --output {output:q}"
+        " --threads {threads} --gpus {params.gpus} > {log:q} 2>&1"
 
 
 rule ablate:
