@@ -42,7 +42,7 @@ from tfbind.model.factors import FactorBatch
 from tfbind.model.head import FactorCode
 from tfbind.model.inference import Predictor
 from tfbind.model.probabilities import Member, Probabilities
-from tfbind.model.rendering import NEAR, PIECE, Renderer
+from tfbind.model.rendering import PIECE, Renderer
 from tfbind.model.shape import ModelShape
 from tfbind.prediction.region import Region
 from tfbind.prediction.render import fill_numbers
@@ -321,7 +321,7 @@ def _piece(cells: int) -> tuple[torch.Tensor, torch.Tensor, ContextBatch]:
 
 def _render(renderer: Renderer, inputs: tuple[Any, ...], pairs: torch.Tensor) -> torch.Tensor:
     tokens, codes, contexts = inputs
-    around = torch.nn.functional.pad(codes, (renderer.margin + NEAR * BIN,) * 2, value=4)
+    around = torch.nn.functional.pad(codes, (renderer.margin + renderer.near * BIN,) * 2, value=4)
     with torch.inference_mode():
         return renderer(tokens, around, contexts, pairs)
 

@@ -23,6 +23,9 @@ DESCRIPTIONS = {
 }
 FACTOR = "SIM01"
 
+# What the tiny run made that the model's being told changes nothing of.
+MADE = ("reference", "factors", "targets", "accessibility", "split.json", "factor_cnn.npz")
+
 
 def write_cell_types(run: Any, descriptions: dict[str, str]) -> None:
     """The table, of the tiny run's accessibility."""
@@ -45,7 +48,7 @@ def told(tiny_run, bert, tmp_path_factory) -> Any:
     """The tiny run again from training on, of a model that is told of cell types, and a genome embedding."""
     folder = tmp_path_factory.mktemp("told")
     run = type(tiny_run)(folder)
-    for name in ("world", "results/reference", "results/factors", "results/targets", "results/accessibility"):
+    for name in ("world", *(f"results/{made}" for made in MADE)):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(tiny_run.folder / name)
     values = yaml.safe_load(tiny_run.config.read_text())

@@ -302,7 +302,7 @@ def test_another_bin_than_the_pretrained_ones_is_told(folder):
 
 
 def test_a_folder_has_no_revision(folder):
-    with pytest.raises(InputError, match="is a folder") as caught:
+    with pytest.raises(InputError, match="is a path") as caught:
         trunk_of(folder, revision="main")
     assert caught.value.key == "model.trunk.revision"
 
