@@ -14,6 +14,7 @@ from scripts.results.copies import ENSEMBLE, predictors_of, read_copy
 from scripts.results.extra import read_learning, read_steps
 from scripts.results.protocols import BY_NAME, PEEKS, PROTOCOLS
 from tfbind.evaluation.breakdown import IDENTITIES, TRAINING_PEAKS, group_of_identity, group_of_peaks
+from tfbind.evaluation.factor_cnn import NAME as CNN
 from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
 from tfbind.evaluation.plots import (
     BLUE,
@@ -44,7 +45,7 @@ LINES = {
     "protein shuffled": (SKY, "v", "--"),
     "nearest factor": (VERMILLION, "^", "-"),
     "factor mean": (PURPLE, "D", "-"),
-    "factor CNN": ("black", "P", "-"),
+    CNN: ("black", "P", "-"),
     "motif x accessibility": (GREEN, "s", "-"),
     "accessibility": (ORANGE, "X", "-"),
 }
