@@ -102,13 +102,27 @@ def predictors_of(experiments: Sequence[Row]) -> list[str]:
 
 
 def evaluations_of(run: Path) -> list[Path]:
-    """The folders of a cross-validation's evaluations: by fold, and by seed or of all seeds as one."""
-    return sorted(path.parent for path in run.glob("*/*/evaluation/metrics.tsv"))
+    """The folders of a cross-validation's evaluations: by fold, and by seed or of all seeds as one.
+
+    Those that stand in its gathered table: others are of earlier settings. None where there is no such table.
+    """
+    gathered = {(fold, ENSEMBLE if "+" in seed else seed) for fold, seed in _gathered(run)}
+    found = sorted(path.parent for path in run.glob("*/*/evaluation/metrics.tsv"))
+    return [path for path in found if (path.parent.parent.name, path.parent.name) in gathered]
 
 
 def splits_of(run: Path) -> list[Path]:
-    """The files of a cross-validation's splits."""
-    return sorted(run.glob("*/split.json"), key=lambda path: (len(path.parent.name), path.parent.name))
+    """The files of the splits of a cross-validation's folds, as far as they stand in its gathered table."""
+    folds = {fold for fold, _ in _gathered(run)}
+    found = sorted(run.glob("*/split.json"), key=lambda path: (len(path.parent.name), path.parent.name))
+    return [path for path in found if path.parent.name in folds]
+
+
+def _gathered(run: Path) -> set[tuple[str, str]]:
+    """Fold and seed of what was laid together."""
+    path = run / "metrics.tsv"
+    rows = read_rows(path, ("fold", "seed"), mend=_MEND) if path.is_file() else []
+    return {(row["fold"], row["seed"]) for _, row in rows}
 
 
 def _folds(run: Path, logs: Path | None) -> Iterator[dict[str, Any]]:

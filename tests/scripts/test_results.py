@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.results.copies import TABLES, copy_protocol, is_copied, read_copy
+from scripts.results.copies import TABLES, copy_protocol, evaluations_of, is_copied, read_copy, splits_of
 from scripts.results.figures import figures
 from scripts.results.page import BLOCK, NOT_RUN, blocks, filled
 from tfbind.core.errors import InputError
@@ -123,6 +123,26 @@ def test_calls_are_summed_by_hand(copies):
         "ensemble": (12, 9, 2),
     }
     assert rows["tfbind"]["achieved_fdr"] == 0.25 and rows["tfbind"]["n_experiments"] == 3
+
+
+def test_folders_of_earlier_settings_are_not_pooled(root, copies, tmp_path):
+    run = tmp_path / "results" / NAME / "cross_validation"
+    shutil.copytree(root / "results" / NAME / "cross_validation", run)
+    shutil.copytree(run / "0/0", run / "0/2")
+    shutil.copytree(run / "0", run / "2")
+    assert {path.parent.relative_to(run).as_posix() for path in evaluations_of(run)} == {
+        f"{fold}/{seed}" for fold in "01" for seed in ("0", "1", "ensemble")
+    }
+    assert [path.parent.name for path in splits_of(run)] == ["0", "1"]
+    copy_protocol(run, tmp_path, NAME, root / "logs" / NAME / "cross_validation")
+    for path in copies.iterdir():
+        assert (tmp_path / path.name).read_text() == path.read_text(), path.name
+
+
+def test_ensembles_that_were_not_gathered_are_not_pooled(tmp_path):
+    run = make_run(tmp_path)
+    gather_folds([run / fold / seed / "evaluation" for fold in "01" for seed in "01"], run)
+    assert {path.parent.name for path in evaluations_of(run)} == {"0", "1"}
 
 
 def cells(text: str) -> list[list[str]]:
