@@ -343,7 +343,7 @@ def split(
     later step reads the file.
     """
     from tfbind.factors.factorset import FactorSet
-    from tfbind.factors.relatives import Relatives
+    from tfbind.factors.relatives import Relatives, without_domains
     from tfbind.genome.reference import Reference
     from tfbind.inputs import factor_domains
     from tfbind.tables import names_of_cell_types
@@ -352,11 +352,13 @@ def split(
     config, dataset = _read(configs)
     genome, factor_set = Reference.open(reference), FactorSet.open(factors)
     proteins = {name: factor_set.proteins(name) for name in factor_set.names}
+    region = factor_domains(config)
+    whole = without_domains(proteins, region)
     found = make_split(
         config.splits,
         genome,
         _targets(targets, genome, dataset, config).experiments,
-        Relatives.of(proteins, factor_domains(config)),
+        Relatives.of(proteins, region),
         windows=config.windows,
         cell_types=names_of_cell_types(dataset.cell_types),
         seed=config.seed,
@@ -364,6 +366,8 @@ def split(
     )
     found.write(output)
     click.echo(describe(found))
+    if whole:
+        click.echo(f"compared by whole proteins, without a domain in the table: {', '.join(whole)}")
 
 
 @main.command()

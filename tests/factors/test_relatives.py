@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfbind.core.errors import InputError
 from tfbind.factors.proteins import STANDARD_AMINO_ACIDS, Protein, read_proteins
 from tfbind.factors.regions import Region, read_domains
-from tfbind.factors.relatives import GAP_EXTEND, GAP_OPEN, Relatives, closed
+from tfbind.factors.relatives import GAP_EXTEND, GAP_OPEN, Relatives, closed, without_domains
 
 residues = st.text(STANDARD_AMINO_ACIDS, min_size=1, max_size=40)
 RNG = np.random.default_rng(1)
@@ -92,3 +93,11 @@ def test_families_of_real_proteins_are_found(human):
     clusters = {frozenset(cluster) for cluster in known.clusters(0.7)}
     for family in ({"GATA1", "GATA2"}, {"JUN", "JUNB", "JUND"}, {"USF1", "USF2"}, {"CTCF", "CTCFL"}, {"YY1"}):
         assert frozenset(family) in clusters
+
+
+def test_a_table_of_domains_that_names_no_protein_is_refused():
+    proteins = {"A": (Protein("P1", "A", "MKV"),), "B": (Protein("P2", "B", "MKV"),), "M": ()}
+    assert without_domains(proteins, Region()) == []
+    assert without_domains(proteins, Region("domain", domains={"P1": [(0, 2)]}, without_domain="whole")) == ["B"]
+    with pytest.raises(InputError, match="such as P1_HUMAN, theirs such as P1"):
+        without_domains(proteins, Region("domain", domains={"P1_HUMAN": [(0, 2)]}, without_domain="whole"))

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from tfbind.core.errors import InputError
 from tfbind.factors.proteins import STANDARD_AMINO_ACIDS, Protein
 from tfbind.factors.regions import Region
 
@@ -86,6 +87,31 @@ class Relatives:
         best = max(others, key=lambda other: self.identity(factor, other), default=None)
         found = 0.0 if best is None else self.identity(factor, best)
         return (best, found) if found else (None, 0.0)
+
+
+def without_domains(proteins: Mapping[str, Sequence[Protein]], region: Region) -> list[str]:
+    """The factors that are compared by whole proteins, since the table of domains has none of theirs.
+
+    Raises
+    ------
+    InputError
+        It has none of any protein: its accessions are others.
+    """
+    if not region.domains:
+        return []
+    lacking = [
+        factor
+        for factor, given in proteins.items()
+        if given and not any(protein.accession in region.domains for protein in given)
+    ]
+    if lacking and len(lacking) == sum(1 for given in proteins.values() if given):
+        raise InputError(
+            f"no protein has a domain in the table; its accessions are such as {next(iter(region.domains))}, "
+            f"theirs such as {proteins[lacking[0]][0].accession}",
+            key="factors.domains",
+            mend="name proteins in it as the table of factors does (UniProt accessions)",
+        )
+    return lacking
 
 
 def closed(names: Iterable[str], clusters: Iterable[Collection[str]]) -> set[str]:
