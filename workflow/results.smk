@@ -5,13 +5,16 @@
 # copies the results of the protocols that were run here to docs/results, and makes figures and page from the copies.
 # The trainings are runs of their own: `make results` does all of it.
 
+import shlex
 import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
 
-# The scripts are no installed package.
-sys.path.insert(0, Path(workflow.basedir).parent.as_posix())
+# The scripts are no installed package, and Snakemake may run in another folder.
+ROOT = Path(workflow.basedir).parent.as_posix()
+sys.path.insert(0, ROOT)
+shell.prefix(f"export PYTHONPATH={shlex.quote(ROOT)}:${{PYTHONPATH:-}}; ")
 
 from scripts.results.copies import TABLES, evaluations_of, is_copied, splits_of
 from scripts.results.figures import figures
