@@ -5,7 +5,7 @@
 # copies the results of the protocols that were run here to docs/results, and makes figures and page from the copies.
 # The trainings are runs of their own: `make results` does all of it.
 
-import shlex
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from snakemake.utils import min_version
 # The scripts are no installed package, and Snakemake may run in another folder.
 ROOT = Path(workflow.basedir).parent.as_posix()
 sys.path.insert(0, ROOT)
-shell.prefix(f"export PYTHONPATH={shlex.quote(ROOT)}:${{PYTHONPATH:-}}; ")
+known = os.environ.get("PYTHONPATH")
+os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, known] if known else [ROOT])
 
 from scripts.results.copies import TABLES, evaluations_of, is_copied, splits_of
 from scripts.results.figures import figures
