@@ -211,7 +211,7 @@ def plot_groups(folder: Path, names: Sequence[str], stem: Path, breakdown: str, 
             groups = [group for group in order if any(row["part"] == group for row in rows)]
             _group_panel(panel, rows, groups)
             panel.set_title(_title(name), fontsize="small", loc="left")
-            panel.set_xlabel(f"{what}; n: experiments", fontsize="small")
+            panel.set_xlabel(f"{what};\nn: experiments", fontsize="small")
         if not told:
             _only(figure, "no protocol has more than one group")
         for panel in panels[::3]:
