@@ -1,9 +1,9 @@
 """A network of one factor alone, trained on nothing but its own peaks: what knowing other factors must beat.
 
 It sees DNA, and the accessibility (and further signals) of the cell type, and is trained on all training cell
-types of its factor, so it predicts further ones. Of proteins, motifs and other factors' peaks it knows nothing, and
-a factor that was not measured has none. Windows are drawn around its peaks and around open chromatin, with weights
-that keep the loss that of all training regions; the weights are kept that rank the validation regions best.
+types of its factor, so it predicts further ones. Of proteins, motifs and other factors' peaks it knows nothing,
+and a factor that was not measured has none. Windows are drawn around its peaks and around open chromatin, with
+weights that keep the loss that of all training regions; weights are kept that rank the validation regions best.
 """
 
 from __future__ import annotations
