@@ -205,9 +205,7 @@ def signal_options(wildcards):
 
 def signals_of(wildcards):
     """The bigWigs of the further signals of a cell type."""
-    rows = [
-        TABLES.signal(name, wildcards.cell_type) for name in TABLES.signal_names
-    ]
+    rows = [TABLES.signal(name, wildcards.cell_type) for name in TABLES.signal_names]
     return [f"{RESULTS}/signals/{row.track}" for row in rows if row is not None]
 
 

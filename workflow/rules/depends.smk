@@ -134,7 +134,5 @@ def described_cell_type(wildcards):
 
 def described_signals(wildcards):
     """What the tracks of a cell type say of its further signals."""
-    rows = [
-        TABLES.signal(name, wildcards.cell_type) for name in TABLES.signal_names
-    ]
+    rows = [TABLES.signal(name, wildcards.cell_type) for name in TABLES.signal_names]
     return cells([row for row in rows if row is not None])
