@@ -251,6 +251,14 @@ def test_a_configuration_extends_another(tmp_path):
     assert config.extends is None
 
 
+def test_what_a_configuration_says_of_itself_is_not_inherited(tmp_path):
+    base, over = tmp_path / "base.yaml", tmp_path / "over.yaml"
+    base.write_text(yaml.safe_dump(values(title="The base", description="What all others extend.")))
+    over.write_text(f"extends: {base}\ntitle: More\n")
+    assert (load_config(base).title, load_config(base).description) == ("The base", "What all others extend.")
+    assert (load_config(over).title, load_config(over).description) == ("More", None)
+
+
 def test_a_configuration_cannot_extend_itself_or_nothing(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(f"extends: {path}\n")
@@ -261,7 +269,7 @@ def test_a_configuration_cannot_extend_itself_or_nothing(tmp_path):
         load_config(path)
 
 
-@pytest.mark.parametrize("path", sorted(Path("config").glob("*/*.yaml")), ids=str)
+@pytest.mark.parametrize("path", sorted(Path("config").glob("*/**/*.yaml")), ids=str)
 def test_every_configuration_that_extends_another_is_whole(path):
     if "extends:" in path.read_text():
         assert load_config(path).extends is None

@@ -1002,6 +1002,15 @@ class Config(Section):
         description="Name of the run; its results stand in `results/<name>`. Letters, digits, `.`, `_`, `-`.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
     )
+    title: str | None = Field(
+        None,
+        min_length=1,
+        description="What the run is, in a few words, for pages and tables; a configuration that extends this "
+        "one does not inherit it.",
+    )
+    description: str | None = Field(
+        None, min_length=1, description="The same in a sentence or two; not inherited either."
+    )
     seed: int = Field(0, description="Seed of everything random.", ge=0)
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
@@ -1069,6 +1078,10 @@ class Config(Section):
         return Path("results") / self.name
 
 
+# What a configuration says of itself alone.
+NOT_INHERITED = ("title", "description")
+
+
 def parse_config(values: Mapping[str, Any], *, file: str | Path | None = None) -> Config:
     """Validate a configuration, laid over the one that it extends, if it does.
 
@@ -1112,7 +1125,8 @@ def _with_base(values: Mapping[str, Any], file: str | Path | None, above: Sequen
     if path in above:
         chain = ", which extends ".join(map(str, [*above, path]))
         raise InputError(f"extends itself: {chain}", file=file, key="extends", mend="take one of them out")
-    return merge_values(_with_base(read_yaml(path), path, [*above, path]), own)
+    inherited = _with_base(read_yaml(path), path, [*above, path])
+    return merge_values({key: value for key, value in inherited.items() if key not in NOT_INHERITED}, own)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from scripts.results.copies import TABLES, evaluations_of, is_copied, splits_of
 from scripts.results.figures import figures
 from scripts.results.learning import RUNS
 from scripts.results.protocols import EVERY
+from scripts.results.steps import read_steps_in, was_run
 
 min_version("9.3")
 
@@ -34,6 +35,12 @@ TOLD = [name for name in RUN if name in HERE or is_copied(Path(COPIES), name)]
 LEARNT = [Path(f"results/{name}/cross_validation") for name in RUNS]
 LEARNING = Path(COPIES, "learning.tsv")
 HAS_LEARNING = all((run / "metrics.tsv").is_file() for run in LEARNT)
+
+# The steps of the work are configurations of their own; the table is of those that were run here.
+STEP_CONFIGS = Path("config/human/steps")
+STEPS = [step for step in read_steps_in(STEP_CONFIGS) if was_run(step, Path("results"))]
+STEPS_TABLE = Path(COPIES, "steps.tsv")
+EXTRA = {"learning": HAS_LEARNING, "steps": bool(STEPS)}
 
 
 def files_of_run(wildcards):
@@ -49,12 +56,14 @@ rule page:
     input:
         expand(f"{COPIES}/{{name}}.{{table}}.tsv", name=TOLD, table=TABLES),
         [LEARNING.as_posix()] if HAS_LEARNING or LEARNING.is_file() else [],
-        [path.as_posix() for path in Path(COPIES).glob("steps.tsv")],
+        [STEPS_TABLE.as_posix()] if STEPS or STEPS_TABLE.is_file() else [],
     output:
         update("docs/results.md"),
         expand(
             f"{COPIES}/{{figure}}.{{suffix}}",
-            figure=figures(Path(COPIES), TOLD),
+            figure=figures(
+                Path(COPIES), TOLD, [name for name in EXTRA if EXTRA[name]]
+            ),
             suffix=["svg", "png"],
         ),
     log:
@@ -97,3 +106,37 @@ if HAS_LEARNING:
             runs=[run.as_posix() for run in LEARNT],
         shell:
             "python -m scripts.results learning --output {output:q} {params.runs:q} > {log:q} 2>&1"
+
+
+def files_of_steps(wildcards):
+    """Configurations, settings and scores of the steps, and the times of their trainings."""
+    runs = [Path("results", step.run) for step in STEPS]
+    found = [
+        path
+        for run in runs
+        for path in (run / "config.yaml", run / "cross_validation/metrics.tsv")
+    ]
+    found += [
+        path
+        for step in STEPS
+        for path in Path("logs", step.run, "cross_validation").glob(
+            "*/*/train.benchmark.tsv"
+        )
+    ]
+    return [path.as_posix() for path in [*STEP_CONFIGS.glob("*.yaml"), *found]]
+
+
+if STEPS:
+
+    rule steps:
+        input:
+            files_of_steps,
+        output:
+            STEPS_TABLE.as_posix(),
+        log:
+            "logs/results/steps.log",
+        params:
+            configs=STEP_CONFIGS.as_posix(),
+        shell:
+            "python -m scripts.results steps --configs {params.configs:q} --results results --logs logs"
+            " --output {output:q} > {log:q} 2>&1"
