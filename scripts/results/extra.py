@@ -1,6 +1,6 @@
-"""Two tables that are not of one protocol: learning curves, and what each step of the work on the model bought.
+"""Tables that are not of one protocol: learning curves, and what each step of the work on the model bought.
 
-Either may be absent. Both stand in docs/results as `learning.py` and `steps.py` made them.
+Any may be absent. They stand in docs/results as `learning.py` and `steps.py` made them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ _MEND = "make the table again"
 
 
 def read_learning(folder: Path) -> list[dict[str, Any]]:
-    """Rows of learning.tsv: what is varied (`training Mb`, `factors`), its amount, a training's mean AUPRC."""
-    return _read(folder / "learning.tsv", LEARNING_COLUMNS)
+    """Rows of learning.NAME.tsv: what is varied (`training Mb`, `factors`), its amount, a seed's mean AUPRC."""
+    paths = sorted(folder.glob("learning.*.tsv"), reverse=True)
+    return [row for path in paths for row in _read(path, LEARNING_COLUMNS)]
 
 
 def read_steps(folder: Path) -> list[dict[str, Any]]:

@@ -261,7 +261,7 @@ def _group_panel(panel: Axes, rows: Sequence[Row], groups: Sequence[str]) -> Non
 
 
 def plot_learning(folder: Path, stem: Path) -> None:
-    """Mean AUPRC over how much is trained on; a point a training, a line their means."""
+    """Mean AUPRC over how much is trained on; a point a seed, a line their means."""
     rows = read_learning(folder)
     kinds = list(dict.fromkeys(row["what"] for row in rows))
     protocols = list(dict.fromkeys(row["protocol"] for row in rows))
@@ -280,7 +280,7 @@ def plot_learning(folder: Path, stem: Path) -> None:
             panel.set_xlabel(f"{_AMOUNTS.get(what, what)}, log scale")
             panel.set_ylim(bottom=0)
             panel.grid(color="#E6E6E6", linewidth=0.8)
-            panel.legend(frameon=False, fontsize="small", title="n: trainings", title_fontsize="small")
+            panel.legend(frameon=False, fontsize="small", title="n: runs, each of a seed", title_fontsize="small")
         panels[0].set_ylabel("mean AUPRC")
         save(figure, stem)
 
@@ -342,6 +342,8 @@ def _count(rows: Sequence[Row], column: str) -> str:
 
 def _steps_panels(panels: Sequence[Axes], rows: Sequence[Row]) -> None:
     """Means to the left and gains to the right; what stayed is joined by a line."""
+    from matplotlib.ticker import MaxNLocator
+
     places = np.arange(len(rows))
     stayed = np.array([row["stayed"] == "yes" for row in rows])
     for panel, names in (
@@ -351,7 +353,7 @@ def _steps_panels(panels: Sequence[Axes], rows: Sequence[Row]) -> None:
         middle, low, high = (np.array([row[name] for row in rows]) for name in names)
         for chosen, colour, marker, label in (
             (stayed, BLUE, "o", "the base, and what was added to it and stayed"),
-            (~stayed, VERMILLION, "D", "tried on top of what stands above, and left"),
+            (~stayed, VERMILLION, "D", "tried on top of the last of these above, and left"),
         ):
             reach = np.stack([middle - low, high - middle])[:, chosen]
             style = {"color": colour, "marker": marker, "fillstyle": "full" if marker == "o" else "none"}
@@ -369,6 +371,7 @@ def _steps_panels(panels: Sequence[Axes], rows: Sequence[Row]) -> None:
                 capsize=2,
             )
         panel.grid(axis="x", color="#E6E6E6", linewidth=0.8)
+        panel.xaxis.set_major_locator(MaxNLocator(6))
     panels[1].axvline(0, color="black", linewidth=1, zorder=1)
     labels = [textwrap.fill(("" if row["stayed"] == "yes" else "or: ") + row["step"], 36) for row in rows]
     panels[0].set_yticks(places, labels, fontsize="small")

@@ -262,7 +262,7 @@ def _learning(folder: Path) -> str:
     lines = [
         [
             _label(protocol),
-            what,
+            {"factors": "training factors"}.get(what, what),
             f"{amount:g}",
             str(len(scores)),
             _number(math.fsum(scores) / len(scores)),
@@ -270,8 +270,8 @@ def _learning(folder: Path) -> str:
         ]
         for (protocol, what, amount), scores in found.items()
     ]
-    head = ["", "of", "amount", "trainings", "mean AUPRC", "lowest to highest"]
-    image = _image("learning", f"Learning curves, {len(rows)} trainings")
+    head = ["", "of", "amount", "seeds", "mean AUPRC", "lowest to highest"]
+    image = _image("learning", f"Learning curves, {len(rows)} runs of a seed")
     return f"{image}\n{_table(head, lines)}"
 
 

@@ -70,17 +70,21 @@ def read_steps_in(folder: Path) -> list[Step]:
     Raises
     ------
     InputError
-        A configuration that is wrong, or has no title.
+        A configuration that is wrong, has no title, or extends two steps.
     """
     paths = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     by_path = {path.resolve(): name for name, path in paths.items()}
     steps = []
     for name, path in paths.items():
-        config, base = load_config(path), read_yaml(path).get("extends")
+        config, given = load_config(path), read_yaml(path).get("extends")
         if config.title is None:
             raise InputError("has no title", file=path, key="title", mend="say what the step is, in a few words")
-        extends = None if base is None else by_path.get(Path(base).resolve())
-        steps.append(Step(name, config.name, config.title, config.description or "", extends))
+        bases = given if isinstance(given, list) else [] if given is None else [given]
+        extended = [by_path[found] for base in bases if (found := Path(base).resolve()) in by_path]
+        if len(extended) > 1:
+            mend = "let one of them extend the other"
+            raise InputError("is on top of two steps", file=path, key="extends", mend=mend)
+        steps.append(Step(name, config.name, config.title, config.description or "", *(extended or [None])))
     return steps
 
 

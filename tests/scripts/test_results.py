@@ -169,7 +169,7 @@ def test_blocks_say_what_is_counted_by_hand(copies):
 def test_every_figure_is_drawn_and_says_its_n(copies, tmp_path):
     own = tmp_path / "copies"
     shutil.copytree(copies, own)
-    (own / "learning.tsv").write_text(
+    (own / "learning.factors.tsv").write_text(
         "protocol\twhat\tamount\tseed\tmean_auprc\nhuman-h1\tfactors\t10\t0\t0.1\nhuman-h1\tfactors\t20\t0\t0.2\n"
     )
     for name, draw in figures(own, [NAME]).items():
@@ -181,7 +181,9 @@ def test_every_figure_is_drawn_and_says_its_n(copies, tmp_path):
 
 
 def test_tables_that_are_not_as_they_should_be_are_refused(copies, tmp_path):
-    (tmp_path / "learning.tsv").write_text("protocol\twhat\tamount\tseed\tmean_auprc\na\tb\tmuch\t0\t0.1\n")
+    (tmp_path / "learning.factors.tsv").write_text(
+        "protocol\twhat\tamount\tseed\tmean_auprc\na\tb\tmuch\t0\t0.1\n"
+    )
     with pytest.raises(InputError, match="row 2, column 'amount': 'much' is no number"):
         blocks(tmp_path)["learning"]()
     with pytest.raises(InputError, match="no block 'hearsay'"):
