@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfbind.core.errors import InputError
-from tfbind.evaluation.crossvalidation import TOGETHER, gather_folds, summarise_folds
+from tfbind.evaluation.crossvalidation import TOGETHER, gather_folds, print_folds, summarise_folds
 from tfbind.evaluation.tables import write_breakdown, write_metrics
 
 # Experiment -> (fold, factor); AUPRC of the model by seed; AUPRC of the one baseline.
@@ -204,3 +204,16 @@ def test_ensembles_stand_beside_single_seeds_or_alone(folders, tmp_path):
     some = summary_of(gather_folds([*folders[:2], *ensembles], tmp_path / "some"))
     assert (some["1", "motif max"]["n_experiments"], some[TOGETHER, "motif max"]["n_experiments"]) == (1, 3)
     assert some["1", "tfbind, 2 seeds as one"]["mean_auprc"] == pytest.approx(0.8)
+
+
+def test_a_fold_of_few_blocks_has_no_interval_and_none_with_others(folders, tmp_path, capsys):
+    for folder in folders[2:]:
+        np.save(folder / "bootstrap.npy", np.full((2, 3), np.nan))
+    summary = gather_folds(folders, tmp_path / "all")
+    lines = summary_of(summary)
+    for column in ("auprc_low", "auprc_high", "ratio_low"):
+        assert math.isnan(lines["1", "tfbind"][column]) and math.isnan(lines[TOGETHER, "tfbind"][column])
+        assert not math.isnan(lines["0", "tfbind"][column])
+    print_folds(summary)
+    told = capsys.readouterr().out
+    assert "nan" not in told and "0.433" in told

@@ -297,9 +297,15 @@ def _place(unit: Unit) -> tuple[str, str]:
 
 
 def mean_replicates(units: Sequence[Unit]) -> np.ndarray:
-    """Mean AUPRC of each resample, over the experiments that have bound bins in it."""
+    """Mean AUPRC of each resample, over the experiments that have bound bins in it.
+
+    nan where an experiment has none at all, as in a test of few blocks: an interval of the others alone would not
+    be one of the mean.
+    """
     drawn = np.stack([unit.replicates for unit in units]).astype(np.float64)
     known = ~np.isnan(drawn)
+    if not known.any(1).all():
+        return np.full(drawn.shape[1], np.nan)
     counts = known.sum(0)
     sums = np.where(known, drawn, 0).sum(0)
     return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
@@ -360,7 +366,15 @@ def print_folds(summary: Sequence[Row]) -> None:
             table.add_row(
                 line["predictor"],
                 str(line["n_experiments"]),
-                *(f"{line['mean_auprc']:.3f}", f"{line['auprc_low']:.3f}-{line['auprc_high']:.3f}"),
-                *(f"{line['sd_over_seeds']:.3f}", f"{line['median_auprc']:.3f}", f"{line['ratio']:.2f}"),
+                *(_shown(line["mean_auprc"]), _between(line["auprc_low"], line["auprc_high"])),
+                *(_shown(line["sd_over_seeds"]), _shown(line["median_auprc"]), _shown(line["ratio"], 2)),
             )
         console.print(table)
+
+
+def _shown(value: float, digits: int = 3) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _between(low: float, high: float) -> str:
+    return "-" if math.isnan(low) else f"{low:.3f}-{high:.3f}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ def starts_of_genes(path: Path, reference: Reference) -> dict[str, np.ndarray]:
     InputError
         A row that is neither, a strand that is none, or no gene on the reference.
     """
-    is_gtf = any(ending in (".gtf", ".gff") for ending in path.suffixes)
+    is_gtf = any(ending in (".gtf", ".gff", ".gff3") for ending in path.suffixes)
     found: dict[str, dict[str, list[int]]] = {}
     for number, cells in _rows(path):
         kind, place = _gtf_row(cells) if is_gtf else _bed_row(cells)
@@ -40,13 +42,16 @@ def starts_of_genes(path: Path, reference: Reference) -> dict[str, np.ndarray]:
     return {chrom: np.unique(np.array(places, dtype=np.int64)) for chrom, places in chosen.items()}
 
 
-def _rows(path: Path):
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     with path.open("rb") as probe:
         packed = probe.read(2) == b"\x1f\x8b"
-    with gzip.open(path, "rt") if packed else path.open() as handle:
-        for number, line in enumerate(handle, start=1):
-            if line.strip() and not line.startswith(("#", "track", "browser")):
-                yield number, line.rstrip("\n").split("\t")
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8") as handle:
+            for number, line in enumerate(handle, start=1):
+                if line.strip() and not line.startswith(("#", "track", "browser")):
+                    yield number, line.rstrip("\n").split("\t")
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise InputError(f"cannot be read ({error})", file=path, key=KEY, mend=_MEND) from error
 
 
 def _gtf_row(cells: list[str]) -> tuple[str, int | None]:
