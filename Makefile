@@ -7,13 +7,14 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SETUP_DONE := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint results
+.PHONY: help setup demo test lint results steps
 
 help:
 	@echo "make demo    run the whole workflow on a small simulated world (minutes on 2 cores)"
 	@echo "make test    run the tests"
 	@echo "make lint    check the style of package and workflow"
 	@echo "make results train and score all protocols of docs/results.md, and make the page"
+	@echo "make steps   train and score the steps of the work in config/human/steps, and make the page"
 	@echo "make setup   only install everything into $(VENV); another Python: make setup PYTHON=python3.12"
 
 setup: $(SETUP_DONE)
@@ -33,7 +34,7 @@ test: setup
 
 # What was run before is not run again. YEAST_ALSO: a further configuration for the yeast protocols, such as
 # config/yeast/mirror.yaml.
-HUMAN_PROTOCOLS := h1 h2 h3 h4 h1_in_vitro h3_in_vitro h1_12mb h1_23mb
+HUMAN_PROTOCOLS := h1 h2 h3 h4 h1_in_vitro h3_in_vitro h1_12mb h1_23mb h3_12f h3_24f
 YEAST_PROTOCOLS := y1 y2
 
 results: setup
@@ -42,6 +43,13 @@ results: setup
 	done
 	for name in $(YEAST_PROTOCOLS); do \
 	  snakemake --configfile config/yeast/$$name.yaml $(YEAST_ALSO) --cores all -- cross_validation || exit 1; \
+	done
+	snakemake --cores 1 --snakefile workflow/results.smk
+
+# Each step is a configuration; their order does not matter.
+steps: setup
+	for config in config/human/steps/*.yaml; do \
+	  snakemake --configfile $$config --cores all -- cross_validation || exit 1; \
 	done
 	snakemake --cores 1 --snakefile workflow/results.smk
 

@@ -136,6 +136,12 @@ def undefined_held_out_factor(run, tmp):
 
 
 @case
+def region_that_is_none(run, tmp):
+    values = {"splits": {"test": ["chr3:5000-4000"]}}
+    return "check", values, ["key 'splits.test': 'chr3:5000-4000' is no region", "first and last base"]
+
+
+@case
 def unknown_motif(run, tmp):
     path, values = edited(run, tmp, "factors", put(3, 2, "SIM2"))
     return "factors", values, [f"{path}, row 3, column 'motif': no motif 'SIM2'", "SIM02"]

@@ -251,6 +251,35 @@ def test_a_configuration_extends_another(tmp_path):
     assert config.extends is None
 
 
+def test_several_files_lie_on_all_that_they_extend(tmp_path):
+    names = ("one", "two", "over", "other")
+    one, two, over, other = (tmp_path / f"{name}.yaml" for name in names)
+    one.write_text(yaml.safe_dump(values(training={"steps": 7, "batch_size": 3})))
+    two.write_text("training: {steps: 8, patience: 2}\n")
+    over.write_text(f"extends: {one}\nname: over\ntraining: {{balance: 0.25}}\n")
+    other.write_text(f"extends: {two}\nname: other\n")
+    config = load_config([over, other])
+    training = config.training
+    assert (config.name, training.batch_size, training.steps, training.patience, training.balance) == (
+        *("other", 3, 8, 2),
+        0.25,
+    )
+    # What a file says itself is not undone by what a later one extends.
+    two.write_text("training: {balance: 0.75}\n")
+    assert load_config([over, other]).training.balance == 0.25
+    both = tmp_path / "both.yaml"
+    both.write_text(f"extends: [{one}, {two}]\nname: both\n")
+    assert load_config(both).training.balance == 0.75
+
+
+def test_what_a_configuration_says_of_itself_is_not_inherited(tmp_path):
+    base, over = tmp_path / "base.yaml", tmp_path / "over.yaml"
+    base.write_text(yaml.safe_dump(values(title="The base", description="What all others extend.")))
+    over.write_text(f"extends: {base}\ntitle: More\n")
+    assert (load_config(base).title, load_config(base).description) == ("The base", "What all others extend.")
+    assert (load_config(over).title, load_config(over).description) == ("More", None)
+
+
 def test_a_configuration_cannot_extend_itself_or_nothing(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(f"extends: {path}\n")
@@ -261,7 +290,7 @@ def test_a_configuration_cannot_extend_itself_or_nothing(tmp_path):
         load_config(path)
 
 
-@pytest.mark.parametrize("path", sorted(Path("config").glob("*/*.yaml")), ids=str)
+@pytest.mark.parametrize("path", sorted(Path("config").glob("*/**/*.yaml")), ids=str)
 def test_every_configuration_that_extends_another_is_whole(path):
     if "extends:" in path.read_text():
         assert load_config(path).extends is None

@@ -419,6 +419,12 @@ class SplitSettings(Section):
         le=1,
     )
     folds: FoldSettings | None = Field(None, description="Folds to be held out in turn.")
+    training_factors: int | None = Field(
+        None,
+        ge=1,
+        description="So many of the factors that are not held out are learnt from, drawn by the seed, one by "
+        "one; with the same seed, fewer are some of more. What is scored does not depend on it. None: all.",
+    )
     scored: Literal["all", "held_out"] | None = Field(
         None,
         description="Experiments that are scored: `all`, or those of `held_out` factors, cell types or, where "
@@ -938,7 +944,7 @@ class PredictionSettings(Section):
     uncertainty: bool = Field(
         False,
         description="Whether FACTOR.uncertainty.bw is written beside each track: the standard deviation of the "
-        "members' probabilities. Of ensembles alone (`training.ensemble`).",
+        "members' probabilities. Of ensembles alone: `training.ensemble`, or models joined by `tfbind ensemble`.",
     )
 
 
@@ -1000,14 +1006,23 @@ class SimulationSettings(Section):
 class Config(Section):
     """A tfbind run: one data set, one model, its tracks."""
 
-    extends: Path | None = Field(
+    extends: Path | list[Path] | None = Field(
         None,
-        description="Another configuration, whose keys hold where this one says nothing. Paths in it, too, are "
-        "relative to the working directory.",
+        description="Another configuration, whose keys hold where this one says nothing; of several, the later "
+        "ones override the earlier. Paths in it, too, are relative to the working directory.",
     )
     name: str = Field(
         description="Name of the run; its results stand in `results/<name>`. Letters, digits, `.`, `_`, `-`.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+    )
+    title: str | None = Field(
+        None,
+        min_length=1,
+        description="What the run is, in a few words, for pages and tables; a configuration that extends this "
+        "one does not inherit it.",
+    )
+    description: str | None = Field(
+        None, min_length=1, description="The same in a sentence or two; not inherited either."
     )
     seed: int = Field(0, description="Seed of everything random.", ge=0)
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -1061,19 +1076,14 @@ class Config(Section):
             )
         return self
 
-    @model_validator(mode="after")
-    def _uncertainty_needs_members(self) -> Config:
-        if self.prediction.uncertainty and self.training.ensemble == 1:
-            raise ValueError(
-                "prediction.uncertainty is how far the members of an ensemble lie apart, and training.ensemble "
-                "is 1: set it to 2 or more, or uncertainty to false"
-            )
-        return self
-
     @property
     def results(self) -> Path:
         """Folder of the run's results."""
         return Path("results") / self.name
+
+
+# What a configuration says of itself alone.
+NOT_INHERITED = ("title", "description")
 
 
 def parse_config(values: Mapping[str, Any], *, file: str | Path | None = None) -> Config:
@@ -1094,32 +1104,48 @@ def parse_config(values: Mapping[str, Any], *, file: str | Path | None = None) -
 
 
 def load_config(paths: Path | Sequence[Path]) -> Config:
-    """Read one or more YAML (or JSON) configuration files; later ones override earlier ones, key by key."""
+    """Read one or more YAML (or JSON) configuration files; later ones override earlier ones, key by key.
+
+    What any of them extends lies under all of them.
+    """
     paths = [paths] if isinstance(paths, Path) else list(paths)
     merged: dict[str, Any] = {}
     for path in paths:
         merged = merge_values(merged, read_yaml(path))
-    return parse_config(merged, file=", ".join(map(str, paths)))
+    return parse_config(with_all_bases(merged, paths), file=", ".join(map(str, paths)))
+
+
+def with_all_bases(merged: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
+    """The values of several files, laid over each other, that extend all that each of the files extends.
+
+    Laid over each other as they are, the last `extends` would hide those of the other files.
+    """
+    bases: list[Any] = []
+    for given in [*(read_yaml(path).get("extends") for path in paths), merged.get("extends")]:
+        bases += [base for base in (given if isinstance(given, list) else [given]) if base not in (None, *bases)]
+    return {**merged, "extends": bases} if len(bases) > 1 else dict(merged)
 
 
 def _with_base(values: Mapping[str, Any], file: str | Path | None, above: Sequence[Path]) -> dict[str, Any]:
     """The values laid over those of what they extend, which is then told no more."""
     own = dict(values)
-    base = own.pop("extends", None)
-    if base is None:
-        return own
-    if not isinstance(base, str):
-        raise InputError(
-            f"expected a path, got {_shown(base)}",
-            file=file,
-            key="extends",
-            mend="give the path of a config.yaml",
-        )
-    path = Path(base)
-    if path in above:
-        chain = ", which extends ".join(map(str, [*above, path]))
-        raise InputError(f"extends itself: {chain}", file=file, key="extends", mend="take one of them out")
-    return merge_values(_with_base(read_yaml(path), path, [*above, path]), own)
+    given = own.pop("extends", None)
+    below: dict[str, Any] = {}
+    for base in given if isinstance(given, list) else [] if given is None else [given]:
+        if not isinstance(base, str):
+            raise InputError(
+                f"expected a path, got {_shown(base)}",
+                file=file,
+                key="extends",
+                mend="give the path of a config.yaml",
+            )
+        path = Path(base)
+        if path in above:
+            chain = ", which extends ".join(map(str, [*above, path]))
+            raise InputError(f"extends itself: {chain}", file=file, key="extends", mend="take one of them out")
+        inherited = _with_base(read_yaml(path), path, [*above, path])
+        below = merge_values(below, {key: each for key, each in inherited.items() if key not in NOT_INHERITED})
+    return merge_values(below, own)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

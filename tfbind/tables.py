@@ -23,6 +23,7 @@ from tfbind.core.errors import InputError
 from tfbind.core.pretrained import model_files
 from tfbind.core.sources import is_url
 from tfbind.factors.proteins import check_sequence, listed, protein_names, sequence_sha256
+from tfbind.genome.regions import require_form
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 _NAME_RULE = "a letter or digit, and then letters, digits, '.', '_', '+', '-': it becomes a file's name"
@@ -440,8 +441,8 @@ def read_tables(config: Config) -> DataSet:
     Raises
     ------
     InputError
-        As the readers; also a factor or cell type under `splits` or `prediction` that is in no table, and a loss
-        of tracks without a signal to learn from.
+        As the readers; also a factor or cell type under `splits` or `prediction` that is in no table, what is no
+        region under `splits`, and a loss of tracks without a signal to learn from.
     """
     factors = read_factors(config.tables.factors, at_uniprot=not config.factors.proteins)
     cell_types = read_cell_types(config.tables.cell_types)
@@ -463,6 +464,9 @@ def read_tables(config: Config) -> DataSet:
             # What is held out may go by any of its names.
             if known.get(name) != name and (key != "splits.held_out_cell_types" or name not in known):
                 raise InputError(f"'{name}' is not in {table}", key=key, mend=_suggestion(name, known))
+    for part in ("train", "validation", "test"):
+        for text in getattr(config.splits, part) or ():
+            require_form(text, key=f"splits.{part}")
     signals = [] if config.tables.signals is None else read_signals(config.tables.signals, cell_types)
     dataset = DataSet(factors, cell_types, experiments, signals)
     _signal_to_learn_from(config, dataset)

@@ -9,9 +9,10 @@ import click
 
 from scripts.results.copies import copy_protocol, is_copied
 from scripts.results.figures import figures
-from scripts.results.learning import write_learning
+from scripts.results.learning import CURVES, write_learning
 from scripts.results.page import filled
 from scripts.results.protocols import EVERY
+from scripts.results.steps import read_steps_in, write_steps
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
 
@@ -34,11 +35,22 @@ def copy(name: str, run: Path, logs: Path, output: Path) -> None:
 
 
 @main.command()
+@click.option("--curve", type=click.Choice(list(CURVES)), required=True, help="What is learnt more or less of.")
+@click.option("--results", type=FOLDER, required=True, help="Folder of all runs.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The table.")
-@click.argument("runs", type=FOLDER, nargs=-1, required=True)
-def learning(output: Path, runs: tuple[Path, ...]) -> None:
-    """Lay RUNS, folders of cross-validations, together to a learning curve."""
-    write_learning(runs, output)
+def learning(curve: str, results: Path, output: Path) -> None:
+    """Lay cross-validations together to a learning curve."""
+    write_learning(CURVES[curve], results, output)
+
+
+@main.command()
+@click.option("--configs", type=FOLDER, required=True, help="Folder of the steps' configurations.")
+@click.option("--results", type=FOLDER, required=True, help="Folder of all runs.")
+@click.option("--logs", type=FOLDER, required=True, help="Folder of their logs.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The table.")
+def steps(configs: Path, results: Path, logs: Path, output: Path) -> None:
+    """Lay the steps that were run together: what each bought, and what it costs."""
+    write_steps(read_steps_in(configs), results, logs, output)
 
 
 @main.command()

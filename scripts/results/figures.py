@@ -59,7 +59,7 @@ MARKERS = "o^sDXvP*"
 Row = Mapping[str, Any]
 
 
-def figures(folder: Path, names: Sequence[str]) -> dict[str, Callable[[Path], None]]:
+def figures(folder: Path, names: Sequence[str], tables: Sequence[str] = ()) -> dict[str, Callable[[Path], None]]:
     """What can be drawn: name of a figure, and how it is drawn to a path without suffix.
 
     Parameters
@@ -68,6 +68,8 @@ def figures(folder: Path, names: Sequence[str]) -> dict[str, Callable[[Path], No
         Of the copies.
     names
         Protocols that have copies, or will have them when the figures are drawn.
+    tables
+        Likewise `learning` and `steps`, which need not be there yet.
     """
     told = [protocol.name for protocol in PROTOCOLS if protocol.name in names]
     found: dict[str, Callable[[Path], None]] = {
@@ -77,9 +79,9 @@ def figures(folder: Path, names: Sequence[str]) -> dict[str, Callable[[Path], No
         found["reliability"] = lambda stem: plot_reliability(folder, told, stem)
         found["identity"] = lambda stem: plot_groups(folder, told, stem, "identity", IDENTITY_GROUPS)
         found["training_peaks"] = lambda stem: plot_groups(folder, told, stem, "training peaks", PEAK_GROUPS)
-    if read_learning(folder):
+    if "learning" in tables or read_learning(folder):
         found["learning"] = lambda stem: plot_learning(folder, stem)
-    if read_steps(folder):
+    if "steps" in tables or read_steps(folder):
         found["steps"] = lambda stem: plot_steps(folder, stem)
     return found
 
@@ -259,7 +261,7 @@ def _group_panel(panel: Axes, rows: Sequence[Row], groups: Sequence[str]) -> Non
 
 
 def plot_learning(folder: Path, stem: Path) -> None:
-    """Mean AUPRC over how much is trained on; a point a training, a line their means."""
+    """Mean AUPRC over how much is trained on; a point a seed, a line their means."""
     rows = read_learning(folder)
     kinds = list(dict.fromkeys(row["what"] for row in rows))
     protocols = list(dict.fromkeys(row["protocol"] for row in rows))
@@ -278,7 +280,7 @@ def plot_learning(folder: Path, stem: Path) -> None:
             panel.set_xlabel(f"{_AMOUNTS.get(what, what)}, log scale")
             panel.set_ylim(bottom=0)
             panel.grid(color="#E6E6E6", linewidth=0.8)
-            panel.legend(frameon=False, fontsize="small", title="n: trainings", title_fontsize="small")
+            panel.legend(frameon=False, fontsize="small", title="n: runs, each of a seed", title_fontsize="small")
         panels[0].set_ylabel("mean AUPRC")
         save(figure, stem)
 
@@ -303,40 +305,81 @@ def _curve(panel: Axes, rows: Sequence[Row], protocol: str, colour: str, marker:
 
 
 def plot_steps(folder: Path, stem: Path) -> None:
-    """What each step of the work on the model came to, with its interval; a panel a protocol."""
+    """What each step of the work came to, and its gain on what it was tried on top of; a line a base and kind."""
+    from matplotlib.figure import Figure
+
     rows = read_steps(folder)
-    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
-    steps = list(dict.fromkeys(row["step"] for row in rows))
+    lines = list(dict.fromkeys((row["base"], row["kind"]) for row in rows))
+    counts = [sum((row["base"], row["kind"]) == line for row in rows) for line in lines]
     with fresh_style():
-        figure, panels = _panels(len(protocols), height=1.2 + 0.36 * len(steps), columns=3, share=True, width=3.6)
-        figure.suptitle("What each step bought: mean AUPRC, 200-bp bins", fontweight="bold")
-        for panel, protocol in zip(panels, protocols, strict=True):
-            own = [row for row in rows if row["protocol"] == protocol]
-            heights = [steps.index(row["step"]) for row in own]
-            means = np.array([row["mean_auprc"] for row in own])
-            reach = np.array([[row["mean_auprc"] - row["low"], row["high"] - row["mean_auprc"]] for row in own]).T
-            known = ~np.isnan(reach).any(0)
-            panel.plot(means, heights, color=BLUE, marker="o", linewidth=1)
-            panel.errorbar(
-                means[known],
-                np.array(heights)[known],
-                xerr=np.maximum(reach[:, known], 0),
-                color=BLUE,
-                linestyle="none",
-                capsize=2,
+        figure = Figure(figsize=(9.0, 1.3 + sum(0.9 + 0.42 * count for count in counts)), layout="constrained")
+        grid = figure.subplots(
+            len(lines),
+            2,
+            squeeze=False,
+            sharey="row",
+            gridspec_kw={"height_ratios": [1 + count for count in counts]},
+        )
+        figure.suptitle("What each step bought: AUPRC on 200-bp bins", fontweight="bold")
+        for panels, (base, kind) in zip(grid, lines, strict=True):
+            own = [row for row in rows if (row["base"], row["kind"]) == (base, kind)]
+            _steps_panels(panels, own)
+            panels[0].set_title(
+                f"{kind}, n = {_count(own, 'n_experiments')} experiments", fontsize="small", loc="left"
             )
-            panel.set_title(f"{_label(protocol)} (n = {len(own)} steps)", fontsize="small", loc="left")
-            panel.set_xlim(left=0)
-            panel.set_xlabel("mean AUPRC, 95 % interval")
-            panel.grid(color="#E6E6E6", linewidth=0.8)
-        for panel in panels[::3]:
-            panel.set_yticks(range(len(steps)), [textwrap.fill(step, 42) for step in steps], fontsize="small")
-            panel.set_ylim(len(steps) - 0.5, -0.5)
+            panels[1].set_title(f"{_count(own, 'n_seeds')} seeds", fontsize="small", loc="left")
+        grid[-1, 0].set_xlabel("mean AUPRC, 95 % interval")
+        grid[-1, 1].set_xlabel("gain on what it was tried on top of, 95 % interval")
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
         save(figure, stem)
 
 
+def _count(rows: Sequence[Row], column: str) -> str:
+    low, high = min(row[column] for row in rows), max(row[column] for row in rows)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _steps_panels(panels: Sequence[Axes], rows: Sequence[Row]) -> None:
+    """Means to the left and gains to the right; what stayed is joined by a line."""
+    from matplotlib.ticker import MaxNLocator
+
+    places = np.arange(len(rows))
+    stayed = np.array([row["stayed"] == "yes" for row in rows])
+    for panel, names in (
+        (panels[0], ("mean_auprc", "low", "high")),
+        (panels[1], ("gain", "gain_low", "gain_high")),
+    ):
+        middle, low, high = (np.array([row[name] for row in rows]) for name in names)
+        for chosen, colour, marker, label in (
+            (stayed, BLUE, "o", "the base, and what was added to it and stayed"),
+            (~stayed, VERMILLION, "D", "tried on top of the last of these above, and left"),
+        ):
+            reach = np.stack([middle - low, high - middle])[:, chosen]
+            style = {"color": colour, "marker": marker, "fillstyle": "full" if marker == "o" else "none"}
+            line = "-" if marker == "o" and panel is panels[0] else "none"
+            panel.plot(
+                middle[chosen], places[chosen], **style, linewidth=1, linestyle=line, label=label, zorder=3
+            )
+            panel.errorbar(
+                middle[chosen],
+                places[chosen],
+                xerr=np.nan_to_num(np.maximum(reach, 0)),
+                color=colour,
+                linestyle="none",
+                elinewidth=1,
+                capsize=2,
+            )
+        panel.grid(axis="x", color="#E6E6E6", linewidth=0.8)
+        panel.xaxis.set_major_locator(MaxNLocator(6))
+    panels[1].axvline(0, color="black", linewidth=1, zorder=1)
+    labels = [textwrap.fill(("" if row["stayed"] == "yes" else "or: ") + row["step"], 36) for row in rows]
+    panels[0].set_yticks(places, labels, fontsize="small")
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+
+
 def _panels(
-    count: int, *, height: float, columns: int = COLUMNS, share: bool = False, width: float = 3.0
+    count: int, *, height: float, columns: int = COLUMNS, width: float = 3.0
 ) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
@@ -346,7 +389,7 @@ def _panels(
     figure.get_layout_engine().set(hspace=0.08)
     if not count:
         return figure, []
-    grid = figure.subplots(lines, columns, squeeze=False, sharey=share)
+    grid = figure.subplots(lines, columns, squeeze=False)
     for panel in grid.flat[count:]:
         panel.set_axis_off()
     return figure, list(grid.flat[:count])

@@ -262,7 +262,7 @@ def _learning(folder: Path) -> str:
     lines = [
         [
             _label(protocol),
-            what,
+            {"factors": "training factors"}.get(what, what),
             f"{amount:g}",
             str(len(scores)),
             _number(math.fsum(scores) / len(scores)),
@@ -270,28 +270,51 @@ def _learning(folder: Path) -> str:
         ]
         for (protocol, what, amount), scores in found.items()
     ]
-    head = ["", "of", "amount", "trainings", "mean AUPRC", "lowest to highest"]
-    image = _image("learning", f"Learning curves, {len(rows)} trainings")
+    head = ["", "of", "amount", "seeds", "mean AUPRC", "lowest to highest"]
+    image = _image("learning", f"Learning curves, {len(rows)} runs of a seed")
     return f"{image}\n{_table(head, lines)}"
 
 
 def _steps(folder: Path) -> str:
+    """A line a step: the base, what was added to it, and what was tried instead."""
     rows = read_steps(folder)
     if not rows:
         return NOT_RUN
-    lines, before = [], {}
-    for row in rows:
-        change = row["mean_auprc"] - before.get(row["protocol"], math.nan)
-        before[row["protocol"]] = row["mean_auprc"]
-        interval = "" if math.isnan(row["low"]) else f"{_number(row['low'])} to {_number(row['high'])}"
-        lines.append(
-            [
-                *(row["step"], _label(row["protocol"]), _number(row["mean_auprc"]), interval),
-                *("" if math.isnan(change) else f"{change:+.3f}", _minutes(row["seconds"])),
-            ]
-        )
-    image = _image("steps", "What each step bought")
-    return f"{image}\n{_table(['step', '', 'mean AUPRC', '95 %', 'change', 'a training takes'], lines)}"
+    several = len({(row["base"], row["kind"]) for row in rows}) > 1
+    lines = [
+        [
+            f"**{row['step']}**" if row["stayed"] == "yes" else f"or: {row['step']}",
+            row["kind"] if several else "",
+            row["extends"],
+            "; ".join(filter(None, [row["description"].rstrip("."), _keys(row["changes"])])),
+            f"{row['n_experiments']:g}",
+            f"{_number(row['mean_auprc'])} ± {_number(row['sd_over_seeds'])}",
+            _between(row["low"], row["high"]),
+            _signed(row["gain"]),
+            _between(row["gain_low"], row["gain_high"], "+"),
+            _signed(row["gain_on_base"]),
+            _minutes(row["seconds"]),
+            _minutes(row["cpu_seconds"]),
+            "" if math.isnan(row["weights"]) else f"{row['weights']:,.0f}",
+        ]
+        for row in rows
+    ]
+    head = ["step", "experiments", "on top of", "what", "n", "mean AUPRC, ± sd of seeds", "95 %", "gain", "95 %"]
+    image = _image("steps", f"What each of {len(rows)} steps bought")
+    return f"{image}\n{_table([*head, 'gain on the base', 'a training takes', 'CPU', 'weights'], lines)}"
+
+
+def _keys(changes: str) -> str:
+    """Keys and values as such; a table's bars are not theirs."""
+    return f"`{changes}`".replace("|", "/") if changes else ""
+
+
+def _signed(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:+.3f}"
+
+
+def _between(low: float, high: float, sign: str = "") -> str:
+    return "" if math.isnan(low) else f"{low:{sign}.3f} to {high:{sign}.3f}"
 
 
 def _figure(folder: Path, name: str, alt: str) -> str:

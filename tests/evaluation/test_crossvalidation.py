@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfbind.core.errors import InputError
-from tfbind.evaluation.crossvalidation import TOGETHER, gather_folds, summarise_folds
+from tfbind.evaluation.crossvalidation import TOGETHER, gather_folds, print_folds, summarise_folds
 from tfbind.evaluation.tables import write_breakdown, write_metrics
 
 # Experiment -> (fold, factor); AUPRC of the model by seed; AUPRC of the one baseline.
@@ -142,3 +142,78 @@ def test_an_evaluation_that_is_given_twice_or_not_whole_is_refused(folders, tmp_
     (folders[1] / "bootstrap.npy").unlink()
     with pytest.raises(InputError, match=r"bootstrap.npy.*: there is no such file"):
         gather_folds(folders, tmp_path / "all")
+
+
+def test_evaluations_that_are_unlike_are_refused(folders, tmp_path):
+    text = (folders[1] / "metrics.tsv").read_text()
+    (folders[1] / "metrics.tsv").write_text(text.replace("\t1000\t10\t", "\t1000\t11\t"))
+    with pytest.raises(
+        InputError, match=r"0/1: is of another test than .*0/0: n_bound of A.HeLa is 11, there 10"
+    ):
+        gather_folds(folders, tmp_path / "all")
+    (folders[1] / "metrics.tsv").write_text(text)
+    np.save(folders[1] / "bootstrap.npy", np.zeros((4, 7)))
+    with pytest.raises(InputError, match=r"0/1: has 7 resamples where .*0/0 has 3"):
+        gather_folds(folders, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00"])
+def test_damaged_evaluations_are_refused(folders, tmp_path, content):
+    kept = (folders[2] / "bootstrap.npy").read_bytes()
+    (folders[2] / "bootstrap.npy").write_bytes(content)
+    with pytest.raises(InputError, match=r"bootstrap.npy: holds no resamples"):
+        gather_folds(folders, tmp_path / "all")
+    (folders[2] / "bootstrap.npy").write_bytes(kept)
+    text = (folders[2] / "breakdown.tsv").read_text()
+    (folders[2] / "breakdown.tsv").write_text(text.replace("\t1000\t", "\tmany\t"))
+    with pytest.raises(InputError, match=r"breakdown.tsv, row 2: holds what is no number .*many"):
+        gather_folds(folders, tmp_path / "all")
+    (folders[2] / "metrics.tsv").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"metrics.tsv: is no table"):
+        gather_folds(folders, tmp_path / "all")
+
+
+def ensemble_of(folder, single):
+    """An evaluation of both seeds as one."""
+    for name in ("metrics", "breakdown"):
+        lines = [line.split("\t") for line in (single / f"{name}.tsv").read_text().splitlines()]
+        column = lines[0].index("seed")
+        for line in lines[1:]:
+            line[column] = "0+1"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.tsv").write_text("\n".join("\t".join(line) for line in lines) + "\n")
+    np.save(folder / "bootstrap.npy", np.load(single / "bootstrap.npy"))
+    return folder
+
+
+def test_ensembles_stand_beside_single_seeds_or_alone(folders, tmp_path):
+    ensembles = [ensemble_of(tmp_path / "ensemble" / fold, tmp_path / fold / "1") for fold in "01"]
+    beside = summary_of(gather_folds([*folders, *ensembles], tmp_path / "all"))
+    assert {name for fold, name in beside if fold == TOGETHER} == {
+        "tfbind",
+        "tfbind, 2 seeds as one",
+        "motif max",
+    }
+    assert beside[TOGETHER, "motif max"]["n_seeds"] == 2
+    alone = summary_of(gather_folds(ensembles, tmp_path / "alone"))
+    assert {name for fold, name in alone if fold == TOGETHER} == {"tfbind", "motif max"}
+    assert alone[TOGETHER, "tfbind"]["mean_auprc"] == pytest.approx(0.5)
+    assert alone[TOGETHER, "motif max"]["ratio"] == pytest.approx(1.5 / 0.7)
+    # Of fold 1 there is the ensemble alone: its baselines are all there are.
+    some = summary_of(gather_folds([*folders[:2], *ensembles], tmp_path / "some"))
+    assert (some["1", "motif max"]["n_experiments"], some[TOGETHER, "motif max"]["n_experiments"]) == (1, 3)
+    assert some["1", "tfbind, 2 seeds as one"]["mean_auprc"] == pytest.approx(0.8)
+
+
+def test_a_fold_of_few_blocks_has_no_interval_and_none_with_others(folders, tmp_path, capsys):
+    for folder in folders[2:]:
+        np.save(folder / "bootstrap.npy", np.full((2, 3), np.nan))
+    summary = gather_folds(folders, tmp_path / "all")
+    lines = summary_of(summary)
+    for column in ("auprc_low", "auprc_high", "ratio_low"):
+        assert math.isnan(lines["1", "tfbind"][column]) and math.isnan(lines[TOGETHER, "tfbind"][column])
+        assert not math.isnan(lines["0", "tfbind"][column])
+    print_folds(summary)
+    told = capsys.readouterr().out
+    assert "nan" not in told and "0.433" in told

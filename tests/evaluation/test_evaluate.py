@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import math
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -13,13 +14,15 @@ import pyBigWig
 import pytest
 import torch
 
-from tfbind.config import WindowSettings
+from tfbind.config import WindowSettings, load_config
 from tfbind.core.errors import InputError
 from tfbind.core.metrics import auroc, average_precision
 from tfbind.evaluation.baselines import baselines, motif_accessibility, scan_bins, smoothed
+from tfbind.evaluation.breakdown import Parts
 from tfbind.evaluation.evaluate import Scores, evaluate, model_predictors
 from tfbind.evaluation.predictions import read_predictor, write_predictions
 from tfbind.evaluation.report import test_of as scene_of
+from tfbind.evaluation.report import write_evaluation
 from tfbind.evaluation.scene import Scene
 from tfbind.evaluation.tables import read_metrics
 from tfbind.factors.factorset import FactorSet
@@ -294,11 +297,43 @@ def test_regions_are_scored_together(opened):
 
 def test_intervals_come_from_blocks_and_the_rows_keep_their_replicates(tiny_run, written):
     kept = np.load(tiny_run.results / "evaluation/bootstrap.npy")
-    assert kept.shape == (len(written), 200)
-    # A chromosome of 20 kb is one block: each resample is the whole.
-    for row, replicates in zip(written, kept, strict=True):
-        assert replicates == pytest.approx(row["auprc"], rel=1e-5)
-        assert row["auprc_low"] == row["auprc_high"] == pytest.approx(row["auprc"], rel=1e-5)
+    # A chromosome of 20 kb is one block: no interval comes of it.
+    assert kept.shape == (len(written), 200) and np.isnan(kept).all()
+    assert all(np.isnan([row["auprc_low"], row["auprc_high"]]).all() for row in written)
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_there_is_an_interval_of_five_blocks_or_more(opened, count):
+    scene = opened.testing("SIM01.CT1").scene
+    of_blocks = {
+        kind: replace(loci, blocks=np.arange(len(loci)) * count // len(loci)) for kind, loci in scene.loci.items()
+    }
+    vars(scene)["loci"] = of_blocks
+    scores = evaluate(scene, baselines(scene), seed="0", replicates=50)
+    for row, replicates in zip(scores.rows, scores.replicates, strict=True):
+        assert np.isnan(replicates).all() == (count < 5)
+        assert count < 5 or row["auprc_low"] <= row["auprc"] <= row["auprc_high"]
+        assert math.isnan(row["auprc_low"]) == (count < 5)
+
+
+def test_genes_say_which_bins_are_promoters(opened, tmp_path):
+    """A GTF in other names of chromosomes, zipped; bins by hand."""
+    path = tmp_path / "genes.gtf.gz"
+    rows = [("3", "transcript", 4001, 6000, "+"), ("3", "transcript", 9001, 12000, "-"), ("1", "exon", 1, 9, "+")]
+    with gzip.open(path, "wt") as handle:
+        for chrom, kind, start, end, strand in rows:
+            handle.write(f'{chrom}\thavana\t{kind}\t{start}\t{end}\t.\t{strand}\t.\tgene_id "g";\n')
+    scene = opened.testing("SIM01.CT1").scene
+    rows = evaluate(scene, baselines(scene), seed="0", parts=Parts(scene, path)).breakdown
+    rows = [row for row in rows if (row["breakdown"], row["predictor"]) == ("promoter", "accessibility")]
+    found = {(row["bins"], row["part"]): row for row in rows}
+    assert set(found) == {(bins, part) for bins in ("model", "dream") for part in ("promoter", "distal")}
+    bound, keep = opened.labels("SIM01.CT1")
+    middle = np.arange(len(keep)) * 64 + 32
+    near = (abs(middle - 4000) <= 1000) | (abs(middle - 11999) <= 1000)
+    for part, chosen in (("promoter", near & keep), ("distal", ~near & keep)):
+        assert found["model", part]["n_bins"] == chosen.sum()
+        assert found["model", part]["n_bound"] == (chosen & bound).sum()
 
 
 def test_parts_and_reliability_are_written(tiny_run, written):
@@ -340,9 +375,44 @@ def test_other_predictions_are_scored_beside_the_rest(opened, tmp_path):
     write_predictions(path, scene.split, {"SIM01.CT1": values[1:]}, name="CNN", sees="DNA")
     with pytest.raises(InputError, match=r"scores of SIM01.CT1 are \(314,\), or .*; the test has 315 bins"):
         read_predictor(path, scene)
-    path.write_text("nothing")
-    with pytest.raises(InputError, match="holds no predictions"):
+    write_predictions(path, scene.split, {"SIM01.CT1": values}, name="CNN", sees="DNA", rule="median")
+    with pytest.raises(InputError, match="has the rule 'median', none of mean"):
         read_predictor(path, scene)
+
+
+@pytest.mark.parametrize("damage", ["nothing", "empty", "an array", "cut", "a bit", "other", "no text"])
+def test_damaged_predictions_are_refused(opened, tmp_path, damage):
+    scene, path = opened.testing("SIM01.CT1").scene, tmp_path / "cnn.npz"
+    write_predictions(
+        path, scene.split, {"SIM01.CT1": scene.data.accessibility[TEST][:, 0]}, name="CNN", sees="DNA"
+    )
+    whole = path.read_bytes()
+    if damage == "an array":
+        with path.open("wb") as handle:
+            np.save(handle, np.zeros(3))
+    elif damage in ("other", "no text"):
+        about = {"other": '{"name": "CNN"}', "no text": "[1]"}[damage]
+        with path.open("wb") as handle:
+            np.savez(handle, about=np.array(about))
+    else:
+        flipped = bytes([*whole[:60], whole[60] ^ 1, *whole[61:]])
+        path.write_bytes({"nothing": b"nothing", "empty": b"", "cut": whole[:200], "a bit": flipped}[damage])
+    with pytest.raises(InputError, match=r"cnn.npz: holds no predictions"):
+        read_predictor(path, scene)
+
+
+def test_two_predictors_of_one_name_are_refused_before_anything_is_scored(opened, tmp_path, tiny_run):
+    scene, path = opened.testing("SIM01.CT1").scene, tmp_path / "cnn.npz"
+    values = {"SIM01.CT1": scene.data.accessibility[TEST][:, 0]}
+    config, tokens = load_config(tiny_run.config), tiny_run.results / "genome_embedding/tokens"
+    write_predictions(path, scene.split, values, name="CNN", sees="DNA")
+    for given, name in (([path, path], "CNN"), ([path], "tfbind")):
+        write_predictions(path, scene.split, values, name=name, sees="DNA")
+        with pytest.raises(InputError, match=f"two predictors named '{name}'"):
+            write_evaluation(
+                config, scene, opened.checkpoint, tmp_path / "out", embedding=tokens, predictions=given
+            )
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_predictors_see_is_told(written):

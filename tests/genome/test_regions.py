@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tfbind.core.errors import InputError
 from tfbind.genome.names import ChromosomeNames
-from tfbind.genome.regions import Region, grown, in_whole_bins, overlap, parse_place, without
+from tfbind.genome.regions import Region, grown, in_whole_bins, overlap, parse_place, require_form, without
 
 SIZES = {"chr2": 103, "chr1": 50}
 NAMES = ChromosomeNames(list(SIZES))
@@ -60,3 +60,14 @@ def test_what_is_no_region_is_told_with_its_key(text):
     with pytest.raises(InputError) as caught:
         parse_place(text, NAMES, SIZES, key="splits.test")
     assert caught.value.key == "splits.test" and caught.value.mend
+
+
+@pytest.mark.parametrize("text", ["", "chr1:5", "chr1:0-5", "chr1:6-5", "chr1:,-,", "chr1:1e6-2e6", "chr1:5-"])
+def test_what_no_genome_could_have_is_told_without_one(text):
+    with pytest.raises(InputError, match="is no region"):
+        require_form(text, key="splits.test")
+
+
+@pytest.mark.parametrize("text", ["chr1", " 2:1,7-20 ", "HLA-A*01:01:01", "HLA-A*01:01:01:1-20"])
+def test_what_a_genome_could_have_is_let_through(text):
+    require_form(text, key="splits.test")

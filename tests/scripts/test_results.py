@@ -169,24 +169,23 @@ def test_blocks_say_what_is_counted_by_hand(copies):
 def test_every_figure_is_drawn_and_says_its_n(copies, tmp_path):
     own = tmp_path / "copies"
     shutil.copytree(copies, own)
-    (own / "learning.tsv").write_text(
+    (own / "learning.factors.tsv").write_text(
         "protocol\twhat\tamount\tseed\tmean_auprc\nhuman-h1\tfactors\t10\t0\t0.1\nhuman-h1\tfactors\t20\t0\t0.2\n"
-    )
-    (own / "steps.tsv").write_text(
-        "step\tprotocol\tmean_auprc\tlow\thigh\tseconds\nfirst\thuman-h1\t0.1\t0.05\t0.2\t60\nnext\thuman-h1\t0.2\t\t\t\n"
     )
     for name, draw in figures(own, [NAME]).items():
         draw(own / name)
         assert "n = " in (own / f"{name}.svg").read_text(), name
         assert (own / f"{name}.png").stat().st_size > 1000
     assert "tfbind above in 3 of n = 3" in (own / f"{NAME}.factors.svg").read_text()
-    assert "+0.100" in blocks(own)["steps"]() and "| 0.100 |" in blocks(own)["learning"]()
+    assert "| 0.100 |" in blocks(own)["learning"]()
 
 
 def test_tables_that_are_not_as_they_should_be_are_refused(copies, tmp_path):
-    (tmp_path / "steps.tsv").write_text("step\tprotocol\tmean_auprc\tlow\thigh\tseconds\na\tb\tmuch\t\t\t\n")
-    with pytest.raises(InputError, match="row 2, column 'mean_auprc': 'much' is no number"):
-        blocks(tmp_path)["steps"]()
+    (tmp_path / "learning.factors.tsv").write_text(
+        "protocol\twhat\tamount\tseed\tmean_auprc\na\tb\tmuch\t0\t0.1\n"
+    )
+    with pytest.raises(InputError, match="row 2, column 'amount': 'much' is no number"):
+        blocks(tmp_path)["learning"]()
     with pytest.raises(InputError, match="no block 'hearsay'"):
         filled("<!-- results: hearsay -->\n<!-- end -->", copies)
 

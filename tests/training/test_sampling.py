@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfbind.core.errors import InputError
 from tfbind.genome.regions import Region
 from tfbind.model.data import BOUND, LEFT_OUT, N_CODE, GenomeData, reverse_complement
 from tfbind.training.sampling import Draw, WindowSampler
@@ -470,6 +471,13 @@ def test_open_bins_are_drawn(data):
     draws = drawn(sampler(data, peak_fraction=0.0, open_fraction=1.0), 2000)
     assert all(draw.first + BINS > 3 for draw in draws)
     assert {draw.chrom for draw in draws} == {"one", "two"}
+
+
+def test_open_bins_where_none_is_open_are_an_error_with_a_mend(data):
+    closed = replace(data, accessibility={chrom: each / 100 for chrom, each in data.accessibility.items()})
+    with pytest.raises(InputError, match=r"'training.open_fraction': no bin of the training regions is open"):
+        sampler(closed, open_fraction=0.4)
+    sampler(closed, open_fraction=0.0)
 
 
 def test_bins_bound_in_several_experiments_are_drawn_as_often_as_others():

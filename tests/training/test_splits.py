@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -301,6 +302,49 @@ def test_folds_over_blocks_partition_the_genome(count, gap, train):
         expected["chrII"][-(-9000 // BIN) :] = 0
     for chrom in SIZES:
         np.testing.assert_array_equal(covered[chrom], expected[chrom])
+
+
+# --- fewer factors ---
+
+
+def test_fewer_factors_are_learnt_from_and_the_same_is_scored():
+    folds = {"over": "factors", "count": 2}
+    whole = split(0, folds=folds)
+    found = {count: split(0, folds=folds, training_factors=count) for count in (1, len(whole.trained_factors))}
+    one, all_of_them = found.values()
+    assert all_of_them == whole and one.tested == whole.tested and one.held_out_factors == whole.held_out_factors
+    (drawn,) = one.trained_factors
+    assert sorted([drawn, *one.left_out_factors]) == sorted(whole.trained_factors)
+    assert {name.split(".")[0] for name in one.experiments} == {drawn}
+    assert set(one.experiments) == {name for name in whole.experiments if name.split(".")[0] == drawn}
+    assert all(one.kinds[name] in KINDS[2:] for name in one.tested)
+
+
+def test_fewer_factors_are_some_of_more():
+    drawn = [set(split(training_factors=count).trained_factors) for count in range(1, 6)]
+    assert all(less < more for less, more in pairwise(drawn)) and drawn[-1] == {"A", "B", "C", "D", "A2"}
+    assert {split(training_factors=1, seed=seed).trained_factors for seed in range(9)} > {("A",)}
+    # A2 is a relative of A: with one of them it is no unseen factor.
+    for seed in range(9):
+        found = split(training_factors=1, seed=seed)
+        assert (found.kinds["A2.x"] in KINDS[:2]) == (found.trained_factors[0] in ("A", "A2"))
+
+
+def test_more_factors_than_there_are_cannot_be_learnt_from():
+    with pytest.raises(
+        InputError, match=r"'splits.training_factors': 5 factors are to be .*, and 4 are measured"
+    ):
+        split(held_out_factors=["B"], training_factors=5)
+
+
+def test_factors_that_were_not_drawn_are_kept_with_the_split(tmp_path):
+    found = split(training_factors=2)
+    found.write(tmp_path / "split.json")
+    assert Split.read(tmp_path / "split.json") == found and len(found.left_out_factors) == 3
+    assert "left out factors, by splits.training_factors: " in describe(found)
+    # Without, the file is what it was before there were any.
+    split().write(tmp_path / "whole.json")
+    assert "left_out_factors" not in (tmp_path / "whole.json").read_text()
 
 
 # --- the file ---

@@ -51,6 +51,21 @@ def test_members_of_an_ensemble_are_trained_and_joined(project, overlay):
     assert "results/demo/members/2/model" in run.output
 
 
+def test_uncertainty_of_one_model_is_refused_before_it_is_trained(mini, overlay):
+    config = ["config/mini.yaml", overlay({"prediction": {"uncertainty": True}})]
+    told = error_of(mini.dry_run(config=config, fails=True))
+    assert "'prediction.uncertainty': is how far the members" in told
+
+
+def test_all_that_several_files_extend_holds(mini, tmp_path):
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text("extends: config/mini.yaml\nname: one\n")
+    (tmp_path / "few.yaml").write_text("evaluation: {seeds: [4]}\n")
+    two.write_text(f"extends: {tmp_path}/few.yaml\n")
+    run = mini.dry_run("cross_validation", config=[one, two])
+    assert run.jobs["train_fold"] == 1 and "results/one/cross_validation/all/4/model" in run.output
+
+
 def test_where_embeddings_are_kept_is_no_reason_to_train_again():
     """And whether they are, and how exactly, is one."""
     text = (ROOT / "workflow/rules/depends.smk").read_text()

@@ -212,7 +212,7 @@ def scan_bins(data: GenomeData, chrom: str, bins: range, motifs: Sequence[Motif]
         codes = cut(data.codes[chrom], first * data.bin - scan.reach, count * data.bin + 2 * scan.reach, N_CODE)
         with torch.inference_mode():
             best, _ = scan(Words(torch.tensor(codes), scan.reach, data.bin))
-        parts.append(torch.stack([(best - scan.mean[:, None]) / scan.deviation[:, None], best], 1).numpy())
+        parts.append(torch.stack([scan.z_scores(best), best], 1).numpy())
     return np.concatenate(parts, axis=2)
 
 

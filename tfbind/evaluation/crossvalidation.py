@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class _Unit:
+class Unit:
     """What a predictor scores of an experiment in a fold: the mean over seeds, and each seed's.
 
     Attributes
@@ -76,35 +76,109 @@ def gather_folds(folders: Sequence[Path], output: Path) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        What is missing in a folder, or stands in two.
+        As `read_evaluations`.
+    """
+    found = read_evaluations(folders)
+    summary = summarise_folds(found.rows, found.replicates)
+    write_metrics(output / "metrics.tsv", found.rows)
+    write_breakdown(output / "breakdown.tsv", found.parts)
+    write_table(output / "summary.tsv", SUMMARY_COLUMNS, summary)
+    write_table(output / "groups.tsv", GROUP_COLUMNS, summarise_groups(found.rows, found.parts))
+    return summary
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """What stands in several evaluations.
+
+    Attributes
+    ----------
+    rows
+        Of metrics, in which the model of several seeds has a name of its own, where there are single ones, too.
+    replicates
+        (resamples,) of each row.
+    parts
+        Rows of parts of the bins.
+    """
+
+    rows: list[Row]
+    replicates: list[np.ndarray]
+    parts: list[Row]
+
+
+def read_evaluations(folders: Sequence[Path]) -> Evaluations:
+    """Read evaluations of other folds or seeds of the same tests.
+
+    Raises
+    ------
+    InputError
+        What is missing in a folder, or no table; a fold and seed that stand in two; evaluations of the same fold
+        and experiment on other bins, or of other numbers of resamples.
     """
     rows, replicates, parts = [], [], []
+    first: dict[tuple[str, ...], tuple[Path, Row]] = {}
+    runs: set[tuple[str, str]] = set()
     for folder in folders:
         own = read_metrics(folder / "metrics.tsv")
         drawn = _read_replicates(folder, len(own))
-        if both := {_run_of(row) for row in own} & {_run_of(row) for row in rows}:
+        given = {_run_of(row) for row in own}
+        if both := given & runs:
             fold, seed = min(both)
             raise InputError(
                 f"fold {fold} with seed {seed} is there already", file=folder, mend="give each evaluation once"
             )
-        told = [_of_seeds(row) for row in own]
-        rows += [row for row in told if row is not None]
-        replicates += [each for row, each in zip(told, drawn, strict=True) if row is not None]
-        parts += [row for each in _read_parts(folder) if (row := _of_seeds(each)) is not None]
-    summary = summarise_folds(rows, replicates)
-    write_metrics(output / "metrics.tsv", rows)
-    write_breakdown(output / "breakdown.tsv", parts)
-    write_table(output / "summary.tsv", SUMMARY_COLUMNS, summary)
-    write_table(output / "groups.tsv", GROUP_COLUMNS, summarise_groups(rows, parts))
-    return summary
+        runs |= given
+        _require_alike(folder, own, first)
+        if replicates and drawn.shape[1] != len(replicates[0]):
+            raise InputError(
+                f"has {drawn.shape[1]} resamples where {folders[0]} has {len(replicates[0])}",
+                file=folder,
+                mend=_MEND,
+            )
+        rows += own
+        replicates += list(drawn)
+        parts += _read_parts(folder)
+    single = {row["fold"] for row in rows if _count(row) == 1}
+    kept = [(named, each) for row, each in zip(rows, replicates, strict=True) if (named := _named(row, single))]
+    return Evaluations(
+        rows=[row for row, _ in kept],
+        replicates=[each for _, each in kept],
+        parts=[named for row in parts if (named := _named(row, single))],
+    )
 
 
-def _of_seeds(row: Row) -> Row | None:
-    """A row as it is; of several seeds that render as one, the model's alone, by its own name."""
-    count = row["seed"].count("+") + 1
-    if count == 1:
+def _require_alike(folder: Path, rows: Sequence[Row], first: dict[tuple[str, ...], tuple[Path, Row]]) -> None:
+    """Refuse another test of an experiment than that which another folder has of the same fold."""
+    for row in rows:
+        other, known = first.setdefault((row["experiment"], row["bins"], row["fold"]), (folder, row))
+        for column in ("factor", "cell_type", "kind", "n_train_peaks", "n_bins", "n_bound"):
+            if row[column] != known[column]:
+                raise InputError(
+                    f"is of another test than {other}: {column} of {row['experiment']} is {row[column]}, "
+                    f"there {known[column]}",
+                    file=folder,
+                    mend=_MEND,
+                )
+
+
+def _count(row: Row) -> int:
+    """How many seeds a row is of."""
+    return row["seed"].count("+") + 1
+
+
+def _named(row: Row, single: Collection[str]) -> Row | None:
+    """A row as it is laid beside others; None: it says again what a single seed's says.
+
+    Parameters
+    ----------
+    single
+        Folds that have evaluations of single seeds.
+    """
+    if _count(row) == 1 or not single:
         return row
-    return {**row, "predictor": f"{MODEL}, {count} seeds as one"} if row["predictor"] == MODEL else None
+    if row["predictor"] == MODEL:
+        return {**row, "predictor": f"{MODEL}, {_count(row)} seeds as one"}
+    return None if row["fold"] in single else row
 
 
 def summarise_folds(rows: Sequence[Row], replicates: Sequence[np.ndarray]) -> list[dict[str, Any]]:
@@ -119,13 +193,13 @@ def summarise_folds(rows: Sequence[Row], replicates: Sequence[np.ndarray]) -> li
     interval of the mean by resampled blocks of the genome. `ratio`: the model's mean over the predictor's, on the
     experiments that both score, and its interval, of the same resamples.
     """
-    units = _units(rows, replicates)
+    units = units_of(rows, replicates)
     summary = []
     folds = sorted({unit.row["fold"] for unit in units})
     for bins in (DREAM_BINS, MODEL_BINS):
         for fold in (TOGETHER, *folds):
             for kind in KINDS:
-                by_predictor: dict[str, list[_Unit]] = {}
+                by_predictor: dict[str, list[Unit]] = {}
                 for unit in units:
                     row = unit.row
                     if (row["bins"], row["kind"]) == (bins, kind) and fold in (TOGETHER, row["fold"]):
@@ -164,7 +238,8 @@ def summarise_groups(rows: Sequence[Row], parts: Sequence[Row]) -> list[dict[str
     ]
 
 
-def _units(rows: Sequence[Row], replicates: Sequence[np.ndarray]) -> list[_Unit]:
+def units_of(rows: Sequence[Row], replicates: Sequence[np.ndarray]) -> list[Unit]:
+    """Means over seeds, of the experiments that can be judged."""
     found: dict[tuple[str, ...], list[tuple[Row, np.ndarray]]] = {}
     for row, drawn in zip(rows, replicates, strict=True):
         if is_judgeable(row):
@@ -176,11 +251,11 @@ def _units(rows: Sequence[Row], replicates: Sequence[np.ndarray]) -> list[_Unit]
         for name in ("auprc", *METRICS):
             first[name] = _mean([row[name] for row, _ in chosen])
         by_seed = {row["seed"]: row["auprc"] for row, _ in chosen}
-        units.append(_Unit(first, by_seed, np.mean([drawn for _, drawn in chosen], axis=0)))
+        units.append(Unit(first, by_seed, np.mean([drawn for _, drawn in chosen], axis=0)))
     return units
 
 
-def _line(units: Sequence[_Unit], model: Mapping[tuple[str, str], _Unit]) -> dict[str, Any]:
+def _line(units: Sequence[Unit], model: Mapping[tuple[str, str], Unit]) -> dict[str, Any]:
     scores = [unit.row["auprc"] for unit in units]
     by_factor: dict[str, list[float]] = {}
     for unit in units:
@@ -189,13 +264,13 @@ def _line(units: Sequence[_Unit], model: Mapping[tuple[str, str], _Unit]) -> dic
     # Of seeds that have all experiments: else their means are of different ones.
     whole = [seed for seed in seeds if all(seed in unit.by_seed for unit in units)]
     of_seeds = [_mean([unit.by_seed[seed] for unit in units]) for seed in whole]
-    low, high = percentile_interval(_mean_replicates(units))
+    low, high = percentile_interval(mean_replicates(units))
     shared = [(unit, model[_place(unit)]) for unit in units if _place(unit) in model]
     ratio, ratios = math.nan, np.zeros(0)
     if shared:
         own, other = ([pair[index] for pair in shared] for index in (1, 0))
         ratio = _mean([unit.row["auprc"] for unit in own]) / _mean([unit.row["auprc"] for unit in other])
-        ratios = _mean_replicates(own) / _mean_replicates(other)
+        ratios = mean_replicates(own) / mean_replicates(other)
     ratio_low, ratio_high = percentile_interval(ratios)
     return {
         "sees": units[0].row["sees"],
@@ -217,14 +292,20 @@ def _line(units: Sequence[_Unit], model: Mapping[tuple[str, str], _Unit]) -> dic
     }
 
 
-def _place(unit: _Unit) -> tuple[str, str]:
+def _place(unit: Unit) -> tuple[str, str]:
     return unit.row["experiment"], unit.row["fold"]
 
 
-def _mean_replicates(units: Sequence[_Unit]) -> np.ndarray:
-    """Mean AUPRC of each resample, over the experiments that have bound bins in it."""
+def mean_replicates(units: Sequence[Unit]) -> np.ndarray:
+    """Mean AUPRC of each resample, over the experiments that have bound bins in it.
+
+    nan where an experiment has none at all, as in a test of few blocks: an interval of the others alone would not
+    be one of the mean.
+    """
     drawn = np.stack([unit.replicates for unit in units]).astype(np.float64)
     known = ~np.isnan(drawn)
+    if not known.any(1).all():
+        return np.full(drawn.shape[1], np.nan)
     counts = known.sum(0)
     sums = np.where(known, drawn, 0).sum(0)
     return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
@@ -240,16 +321,23 @@ def _read_replicates(folder: Path, count: int) -> np.ndarray:
         found = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise InputError("there is no such file", file=path, mend=_MEND) from None
-    if found.ndim != 2 or len(found) != count:
-        raise InputError(f"has {found.shape} values beside {count} rows", file=path, mend=_MEND)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"holds no resamples ({error})", file=path, mend=_MEND) from error
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) != count or found.dtype.kind != "f":
+        shape = getattr(found, "shape", "no")
+        raise InputError(f"has {shape} values beside {count} rows", file=path, mend=_MEND)
     return found
 
 
-def _read_parts(folder: Path) -> Iterator[dict[str, Any]]:
-    numbers = ("n_bins", "n_bound", "prevalence", "auprc", "auroc")
-    for _, text in read_rows(folder / "breakdown.tsv", ("breakdown", "part", *numbers), mend=_MEND):
-        counts = {name: int(text[name]) for name in numbers[:2]}
-        yield {**text, **counts, **{name: float(text[name] or "nan") for name in numbers[2:]}}
+def _read_parts(folder: Path) -> Iterator[Row]:
+    path, numbers = folder / "breakdown.tsv", ("n_bins", "n_bound", "prevalence", "auprc", "auroc")
+    columns = (*KEY, "kind", "breakdown", "part", *numbers)
+    for number, text in read_rows(path, columns, mend=_MEND):
+        try:
+            counts = {name: int(text[name]) for name in numbers[:2]}
+            yield {**text, **counts, **{name: float(text[name] or "nan") for name in numbers[2:]}}
+        except ValueError as error:
+            raise InputError(f"holds what is no number ({error})", file=path, row=number, mend=_MEND) from None
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -278,7 +366,15 @@ def print_folds(summary: Sequence[Row]) -> None:
             table.add_row(
                 line["predictor"],
                 str(line["n_experiments"]),
-                *(f"{line['mean_auprc']:.3f}", f"{line['auprc_low']:.3f}-{line['auprc_high']:.3f}"),
-                *(f"{line['sd_over_seeds']:.3f}", f"{line['median_auprc']:.3f}", f"{line['ratio']:.2f}"),
+                *(_shown(line["mean_auprc"]), _between(line["auprc_low"], line["auprc_high"])),
+                *(_shown(line["sd_over_seeds"]), _shown(line["median_auprc"]), _shown(line["ratio"], 2)),
             )
         console.print(table)
+
+
+def _shown(value: float, digits: int = 3) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _between(low: float, high: float) -> str:
+    return "-" if math.isnan(low) else f"{low:.3f}-{high:.3f}"

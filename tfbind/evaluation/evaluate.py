@@ -33,6 +33,8 @@ from tfbind.prediction.render import predict_pairs
 
 # Factors predicted at once: what is of the DNA alone is computed once for them.
 FACTORS_AT_ONCE = 32
+# Of fewer blocks, resamples say next to nothing of an interval.
+LEAST_BLOCKS = 5
 
 
 @dataclass
@@ -83,7 +85,7 @@ def evaluate(
     calls
         Of the model, to be held against its stated false discovery rate.
     replicates
-        Resamples of blocks of 1 Mb for the intervals; 0: none.
+        Resamples of blocks of 1 Mb for the intervals; 0: none. They are nan of fewer blocks than `LEAST_BLOCKS`.
     """
     fold = "all" if scene.split.fold is None else str(scene.split.fold)
     blocks = {kind: int(loci.blocks.max(initial=-1)) + 1 for kind, loci in scene.loci.items()}
@@ -92,6 +94,7 @@ def evaluate(
         # Tests of the same regions draw the same blocks, so that folds over factors are resampled as one.
         regions = zlib.crc32(" ".join(map(str, scene.regions)).encode())
         drawn = resampled_blocks(max(blocks.values()), replicates, [resampling_seed, regions])
+    few = max(blocks.values()) < LEAST_BLOCKS
     scores = Scores()
     # Factor by factor: predictors keep what they know of one for its other cell types.
     columns = sorted(scene.tested, key=lambda column: (scene.experiments[column]["factor"], column))
@@ -102,7 +105,7 @@ def evaluate(
             for predictor in predictors:
                 for kind, values in (predictor.scores(column) or {}).items():
                     row = {**about, "predictor": predictor.name, "bins": kind, "sees": predictor.sees}
-                    _score(scores, row, cut[kind], values, predictor.probabilities, drawn)
+                    _score(scores, row, cut[kind], values, predictor.probabilities, drawn, few=few)
                     if calls is not None and (predictor.name, kind) == (MODEL, MODEL_BINS):
                         scores.fdr += calls.of(column, values)
             progress.advance()
@@ -218,11 +221,16 @@ def _score(
     values: np.ndarray,
     probabilities: bool,
     drawn: np.ndarray | None,
+    *,
+    few: bool,
 ) -> None:
     ranking = Ranking(kept.bound, values[kept.bins])
     row |= score_ranking(ranking, probabilities=probabilities)
     if drawn is not None:
-        found = average_precision_of_resamples(ranking, kept.blocks, drawn).astype(np.float32)
+        if few:
+            found = np.full(drawn.shape[1], np.nan, dtype=np.float32)
+        else:
+            found = average_precision_of_resamples(ranking, kept.blocks, drawn).astype(np.float32)
         row["auprc_low"], row["auprc_high"] = percentile_interval(found)
         scores.replicates.append(found)
     scores.rows.append(row)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tfbind.config import Config
-from tfbind.tables import DataSet, trained_cell_types
-from tfbind.training.splits import FOLDS
+from tfbind.tables import DataSet, names_of_cell_types
+from tfbind.training.splits import FOLDS, cell_types_in_folds
 
 WHOLE = "all"
 """The one fold of a configuration that has none."""
@@ -17,5 +17,8 @@ def fold_names(config: Config, dataset: DataSet) -> list[str]:
         return [WHOLE]
     count = folds.count
     if count is None:
-        count = len(trained_cell_types(config, dataset)) if folds.over == "cell_types" else FOLDS
+        measured = {row.cell_type for row in dataset.experiments}
+        names = names_of_cell_types(dataset.cell_types)
+        of_cell_types = folds.over == "cell_types"
+        count = len(cell_types_in_folds(config.splits, measured, names)) if of_cell_types else FOLDS
     return [str(number) for number in range(count)]

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from tfbind.evaluation.scene import Scene
 from tfbind.training.splits import Split
 
 _MEND = "write the predictions again, for this split"
+_DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def write_predictions(
@@ -63,19 +67,35 @@ def read_predictor(path: str | Path, scene: Scene) -> Predictor:
     path, count = Path(path), len(scene.loci[MODEL_BINS])
     try:
         with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
+            about = _About(**json.loads(str(file["about"])))
             found = {name.removeprefix("experiment "): file[name] for name in file.files if name != "about"}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    # What is no zip is an array or nothing, and has no `with`; of a damaged one any of the rest.
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, *_DAMAGED) as error:
         raise InputError(f"holds no predictions ({error})", file=path, mend=_MEND) from error
-    if about["split"] != scene.split.checksum:
+    if about.rule not in get_args(Rule):
+        raise InputError(
+            f"has the rule '{about.rule}', none of {', '.join(get_args(Rule))}", file=path, mend=_MEND
+        )
+    if about.split != scene.split.checksum:
         raise InputError("is of another split", file=path, mend=_MEND)
     for name, values in found.items():
-        if values.shape != (count,) or not np.isfinite(values).all():
+        if values.shape != (count,) or values.dtype.kind != "f" or not np.isfinite(values).all():
             told = f"scores of {name} are {values.shape}, or not finite; the test has {count} bins"
             raise InputError(told, file=path, mend=_MEND)
 
     def scores(column: int) -> Values | None:
         name = scene.experiments[column]["name"]
-        return carried(scene, found[name], about["rule"]) if name in found else None
+        return carried(scene, found[name], about.rule) if name in found else None
 
-    return Predictor(about["name"], about["sees"], scores, about["probabilities"])
+    return Predictor(about.name, about.sees, scores, about.probabilities)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a file says of itself."""
+
+    name: str
+    sees: str
+    probabilities: bool
+    rule: Rule
+    split: str

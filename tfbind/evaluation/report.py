@@ -9,8 +9,9 @@ import numpy as np
 
 from tfbind.config import Config
 from tfbind.contexts.contextset import ContextSet
+from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir
-from tfbind.evaluation.baselines import baselines
+from tfbind.evaluation.baselines import Predictor, baselines
 from tfbind.evaluation.breakdown import Parts
 from tfbind.evaluation.evaluate import Scores, evaluate, model_predictors
 from tfbind.evaluation.fdr import Calls, write_fdr
@@ -18,7 +19,13 @@ from tfbind.evaluation.plots import plot_evaluation
 from tfbind.evaluation.predictions import read_predictor
 from tfbind.evaluation.promoters import KEY as PROMOTERS
 from tfbind.evaluation.scene import Scene
-from tfbind.evaluation.tables import in_order, write_breakdown, write_metrics, write_reliability, write_summary
+from tfbind.evaluation.tables import (
+    in_order,
+    write_breakdown,
+    write_metrics,
+    write_reliability,
+    write_summary,
+)
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
 from tfbind.inputs import source_file
@@ -79,13 +86,15 @@ def write_evaluation(
     """
     settings = config.evaluation
     found = _embedding(config, scene, checkpoint, embedding)
+    predictors = [
+        *model_predictors(scene, checkpoint, found, seed=config.seed, rule=settings.dream_rule),
+        *baselines(scene),
+        *(read_predictor(path, scene) for path in predictions),
+    ]
+    _require_names(predictors)
     scores = evaluate(
         scene,
-        [
-            *model_predictors(scene, checkpoint, found, seed=config.seed, rule=settings.dream_rule),
-            *baselines(scene),
-            *(read_predictor(path, scene) for path in predictions),
-        ],
+        predictors,
         seed=_seed_of(checkpoint),
         parts=Parts(
             scene, None if settings.promoters is None else source_file(settings.promoters, key=PROMOTERS)
@@ -103,6 +112,18 @@ def write_evaluation(
         np.save(folder / "bootstrap.npy", _replicates_in_order(scores))
         plot_evaluation(scores.rows, folder / "evaluation", title=f"{config.name}: {_named(scene)}")
     return scores
+
+
+def _require_names(predictors: Sequence[Predictor]) -> None:
+    """Each predictor has a name of its own, by which the tables know it."""
+    known: set[str] = set()
+    for predictor in predictors:
+        if predictor.name in known:
+            raise InputError(
+                f"there are two predictors named '{predictor.name}'",
+                mend="write the predictions again, by another name, or give each file once",
+            )
+        known.add(predictor.name)
 
 
 def _replicates_in_order(scores: Scores) -> np.ndarray:

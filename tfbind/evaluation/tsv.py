@@ -21,12 +21,15 @@ def read_rows(path: str | Path, columns: Sequence[str], *, mend: str) -> list[tu
     Raises
     ------
     InputError
-        There is no such file, a column is missing, or a row has more or fewer fields than the header.
+        There is no such file, it is no text, a column is missing, or a row has more or fewer fields than the
+        header.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise InputError("there is no such file", file=path, mend=mend) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"is no table ({error})", file=path, mend=mend) from None
     header = lines[0].split("\t") if lines else []
     for column in columns:
         if column not in header:

@@ -44,7 +44,7 @@ class Genes:
 
 def is_gtf(path: Path) -> bool:
     """Whether a file's name says that it is a GTF."""
-    return any(ending.lower() in (".gtf", ".gff") for ending in path.suffixes)
+    return any(ending.lower() in (".gtf", ".gff", ".gff3") for ending in path.suffixes)
 
 
 def read_genes(path: Path, reference: Reference, *, key: str | None = None) -> dict[str, Genes]:

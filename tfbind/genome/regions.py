@@ -30,6 +30,38 @@ class Region:
         return range(self.start // bin, -(-self.end // bin))
 
 
+def require_form(text: str, *, key: str) -> None:
+    """Refuse what no genome could have: a region without first and last base, or with these in the wrong order.
+
+    Parameters
+    ----------
+    key
+        What the text was given as, for the error.
+
+    Raises
+    ------
+    InputError
+        It has another form. (Names with more than one colon, as of HLA sequences, may be chromosomes.)
+    """
+    text = text.strip()
+    place = _PLACE.fullmatch(text)
+    if place is None:
+        if not text or text.count(":") == 1:
+            raise InputError(f"'{text}' is no region", key=key, mend=_FORM)
+        return
+    start, end = _ends(place)
+    if not 1 <= start <= end:
+        raise InputError(
+            f"'{text}' is no region: bases are counted from 1, the first one first", key=key, mend=_FORM
+        )
+
+
+def _ends(place: re.Match[str]) -> tuple[int, int]:
+    """First and last base, counted from 1; 0 where there are but commas."""
+    start, end = (int(place[name].replace(",", "") or 0) for name in ("start", "end"))
+    return start, end
+
+
 def parse_place(text: str, names: ChromosomeNames, sizes: Mapping[str, int], *, key: str) -> Region:
     """The region that a text names.
 
@@ -59,7 +91,7 @@ def parse_place(text: str, names: ChromosomeNames, sizes: Mapping[str, int], *, 
     size = sizes[chrom]
     if named == text:
         return Region(chrom, 0, size)
-    start, end = (int(place[name].replace(",", "") or 0) for name in ("start", "end"))
+    start, end = _ends(place)
     if not 1 <= start <= end <= size:
         problem = f"{start}-{end} is no part of {chrom}, whose bases are 1-{size}"
         raise InputError(problem, key=key, mend="give a first and a last base that lie on the chromosome")

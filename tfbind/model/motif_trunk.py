@@ -97,8 +97,7 @@ class MotifScanTrunk(InferenceTrunk):
         """(bins, width) of base codes (bp,), with nothing around them."""
         margin = self.scan.reach
         best, _ = self.scan(Words(F.pad(codes, (margin, margin), value=4), margin, self.bin))
-        strength = (best - self.scan.mean[:, None]) / self.scan.deviation[:, None]
-        return torch.cat([strength.T, composition(codes[None], self.bin)[0]], -1)
+        return torch.cat([self.scan.z_scores(best).T, composition(codes[None], self.bin)[0]], -1)
 
 
 def composition(codes: Tensor, bin: int) -> Tensor:

@@ -307,11 +307,7 @@ class _Group:
 
 def _motif_rows(scan: SiteScan, found: tuple[Tensor, Tensor], chosen: slice, near: int) -> Tensor:
     """The features of `scan_motifs`, scaled as the head takes them: (SCAN_FEATURES, factors, PIECE)."""
-    best, soft = (part[chosen] for part in found)
-    z = (best - scan.mean[chosen, None]) / scan.deviation[chosen, None]
-    around = F.max_pool1d(z, 2 * near + 1, stride=1)
-    inner = slice(near, -near)
-    rows = torch.stack([z[:, inner], best[:, inner], soft[:, inner], around])
+    rows = scan.features(*(part[chosen] for part in found), near, chosen)
     scale = torch.tensor(SCAN_SCALE, device=rows.device)[:, None, None]
     return rows.mul_(scale * scan.present[chosen, None])
 

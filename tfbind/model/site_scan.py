@@ -29,6 +29,7 @@ TOP = 70.0
 LEAST = -87.0
 # What is exp(-ENOUGH) of the best site adds nothing.
 ENOUGH = 20.0
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,23 @@ class SiteScan:
         # Where the best is not known to be more, 32 bits may not have held the products of all sites that count.
         least = (2 * self.highest - TOP).clamp(min=0) + LEAST + ENOUGH
         self.least = least.masked_fill(self.highest > TOP, torch.nan).float()[:, None]
+
+    def z_scores(self, best: Tensor, chosen: slice = ALL) -> Tensor:
+        """Best sites of motifs (of those chosen), (motifs, bins), as the z-scores that `scan_motifs` defines."""
+        return (best - self.mean[chosen, None]) / self.deviation[chosen, None]
+
+    def features(self, best: Tensor, soft: Tensor, near: int, chosen: slice = ALL) -> Tensor:
+        """What `scan_motifs` says of a stretch, float32 (SCAN_FEATURES, motifs, bins - 2 near).
+
+        Parameters
+        ----------
+        best, soft
+            Of motifs (of those chosen) in the stretch and in `near` bins on either side, (motifs, bins).
+        """
+        z = self.z_scores(best, chosen)
+        around = F.max_pool1d(z, 2 * near + 1, stride=1)
+        inner = slice(near, best.shape[1] - near)
+        return torch.stack([z[:, inner], best[:, inner], soft[:, inner], around])
 
     @property
     def reach(self) -> int:
@@ -151,13 +169,12 @@ def scan_windows(scan: SiteScan, codes: Tensor, bin: int) -> Tensor:
 
     For windows that are learnt from: a fifth of the time, and no gradient.
     """
-    margin = scan.reach
+    margin, near = scan.reach, near_bins(bin)
     found = []
     for window in F.pad(codes, (margin, margin), value=N):
-        best, soft = scan(Words(window, margin, bin))
-        z = (best - scan.mean[:, None]) / scan.deviation[:, None]
-        near = F.max_pool1d(z, 2 * near_bins(bin) + 1, stride=1, padding=near_bins(bin))
-        found.append(torch.stack([z, best, soft, near], -1).transpose(0, 1))
+        # Beyond the window there is no site.
+        around = (F.pad(each, (near, near), value=-torch.inf) for each in scan(Words(window, margin, bin)))
+        found.append(scan.features(*around, near).permute(2, 1, 0))
     return torch.stack(found)
 
 

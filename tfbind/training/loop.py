@@ -141,8 +141,6 @@ class Trainer:
         self.experiment_weights = np.zeros(len(names), dtype=np.float32)
         self.experiment_weights[columns] = experiment_weights(bound, settings.balance)
         self.depth = depth_covariate(reads or [None] * len(names), columns)
-        # A GPU scans them faster than a CPU does for it.
-        self.known = SiteScan(factors.motifs, factors.has_motif) if device.type == "cpu" else None
         self.readable = self._readable()
         _require_readable(settings, self.readable)
         _require_measured(data, split, columns, settings)
@@ -298,9 +296,10 @@ class Trainer:
         columns = self._draw_experiments(step)
         numbers, pairs = self._factors_of(columns)
         known = None
-        if self.known is not None:
-            scanned = scan_windows(self.known, torch.as_tensor(batch.codes), self.data.bin)
-            known = scanned[:, :, numbers].clone()
+        # A GPU scans them faster than a CPU does for it.
+        if self.device.type == "cpu":
+            scan = SiteScan(self.factors.motifs[numbers], self.factors.has_motif[numbers])
+            known = scan_windows(scan, torch.as_tensor(batch.codes), self.data.bin).clone()
         labels, signal, score = (
             None if array is None else torch.as_tensor(np.ascontiguousarray(array[:, :, columns])).to(self.device)
             for array in (batch.labels, batch.signal, batch.score)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfbind.core.errors import InputError
 from tfbind.genome.regions import Region
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, reverse_complement
 
@@ -127,6 +128,11 @@ class WindowSampler:
         scores read.
     spacing
         Bins from one start to the next; a divisor of the counted bins.
+
+    Raises
+    ------
+    InputError
+        A share of windows around open bins, and none is open.
     """
 
     def __init__(
@@ -182,7 +188,13 @@ class WindowSampler:
             accessibility = self.data.accessibility[region.chrom][bins.start : bins.stop]
             found.append(np.flatnonzero((accessibility >= OPEN).any(1)) // self.spacing + offset)
         starts = np.unique(np.concatenate(found))
-        return [starts] if len(starts) else []
+        if not len(starts):
+            raise InputError(
+                f"no bin of the training regions is open: none is {OPEN:g} times as accessible as the genome",
+                key="training.open_fraction",
+                mend="set it to 0, or check the accessibility tracks",
+            )
+        return [starts]
 
     def _anchors(self, share: float, starts: list[np.ndarray]) -> _Anchors:
         mass = np.zeros(int(self.ends[-1]) + self.shifts)

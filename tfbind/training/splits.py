@@ -48,6 +48,8 @@ class Split:
         What is never trained on; factors with all their relatives.
     fold
         Which of the folds is held out, None: none is.
+    left_out_factors
+        What could be trained on and was not drawn, where the configuration limits `training_factors`.
     """
 
     genome: str
@@ -62,6 +64,7 @@ class Split:
     held_out_factors: tuple[str, ...] = ()
     held_out_cell_types: tuple[str, ...] = ()
     fold: int | None = None
+    left_out_factors: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: str | Path) -> Split:
@@ -84,8 +87,8 @@ class Split:
         if sha256_json(found) != checksum:
             raise InputError("was changed after it was written: its checksum differs", file=path, mend=mend)
         regions = {name: tuple(Region(*each) for each in found[name]) for name in ("train", "validation", "test")}
-        lists = ("experiments", "tested", "held_out_factors", "held_out_cell_types")
-        return cls(**{**found, **regions, **{name: tuple(found[name]) for name in lists}})
+        lists = ("experiments", "tested", "held_out_factors", "held_out_cell_types", "left_out_factors")
+        return cls(**{**found, **regions, **{name: tuple(found[name]) for name in lists if name in found}})
 
     def write(self, path: str | Path) -> None:
         """Write the file, with its checksum."""
@@ -97,7 +100,16 @@ class Split:
             name: [[each.chrom, each.start, each.end] for each in getattr(self, name)]
             for name in ("train", "validation", "test")
         }
-        return {**asdict(self), **regions}
+        content = {**asdict(self), **regions}
+        # Where nothing is left out, a split is what it was before this could be said.
+        if not self.left_out_factors:
+            del content["left_out_factors"]
+        return content
+
+    @property
+    def trained_factors(self) -> tuple[str, ...]:
+        """The factors that are trained on."""
+        return tuple(factor for factor, each in self.identity.items() if each["nearest"] == factor)
 
     @property
     def checksum(self) -> str:
@@ -135,6 +147,8 @@ def describe(split: Split) -> str:
     lines.append("scored: " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count))
     for what, names in (("factors", split.held_out_factors), ("cell types", split.held_out_cell_types)):
         lines.append(f"held out {what}: {', '.join(names) or 'none'}")
+    if split.left_out_factors:
+        lines.append(f"left out factors, by splits.training_factors: {', '.join(split.left_out_factors)}")
     return "\n".join(lines)
 
 
@@ -193,7 +207,8 @@ def make_split(
         groups = _groups(held, "factor", scored, experiments, folds.count or FOLDS, seed)
         factors |= set(groups[_number(fold, groups)])
     if over == "cell_types":
-        held = [(name,) for name in dict.fromkeys(cell_types.values()) if name not in cells]
+        measured = {each["cell_type"] for each in experiments}
+        held = [(name,) for name in cell_types_in_folds(settings, measured, cell_types)]
         scored = [each for each in experiments if not factors or each["factor"] in factors]
         groups = _groups(held, "cell_type", scored, experiments, folds.count, seed)
         cells |= set(groups[_number(fold, groups)])
@@ -204,6 +219,7 @@ def make_split(
             key="splits.held_out_factors",
             mend="hold out fewer factors or cell types, mind relatives (splits.identity), or take another fold",
         )
+    used, left_out = _drawn(used, settings.training_factors, seed)
     train, validation, test = _parts(settings, genome, windows, folds, fold)
     trained = list(dict.fromkeys(each["factor"] for each in used))
     return Split(
@@ -219,7 +235,43 @@ def make_split(
         held_out_factors=tuple(sorted(factors)),
         held_out_cell_types=tuple(sorted(cells)),
         fold=fold,
+        left_out_factors=left_out,
     )
+
+
+def cell_types_in_folds(
+    settings: SplitSettings, measured: Collection[str], cell_types: Mapping[str, str]
+) -> list[str]:
+    """The cell types that folds over cell types hold out: those that were measured and are not held out anyway.
+
+    Parameters
+    ----------
+    measured
+        Cell types of all experiments.
+    cell_types
+        Names and aliases of cell types -> their names.
+    """
+    held = {cell_types[name] for name in settings.held_out_cell_types}
+    return [name for name in dict.fromkeys(cell_types.values()) if name in measured and name not in held]
+
+
+def _drawn(
+    experiments: Sequence[Mapping[str, str]], count: int | None, seed: int
+) -> tuple[list[Mapping[str, str]], tuple[str, ...]]:
+    """Experiments of so many of the factors, and the other factors."""
+    factors = sorted({each["factor"] for each in experiments})
+    if count is None:
+        return list(experiments), ()
+    if count > len(factors):
+        raise InputError(
+            f"{count} factors are to be learnt from, and {len(factors)} are measured and not held out",
+            key="splits.training_factors",
+            mend=f"set it to at most {len(factors)}, or take it out",
+        )
+    # The order does not depend on how many are drawn, so fewer are some of more.
+    drawn = set(np.random.default_rng([seed, 11]).permutation(factors)[:count].tolist())
+    left_out = tuple(name for name in factors if name not in drawn)
+    return [each for each in experiments if each["factor"] in drawn], left_out
 
 
 def _nearest(relatives: Relatives, factor: str, trained: Collection[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-from tfbind.config import config_text, parse_config
+from tfbind.config import config_text, parse_config, with_all_bases
 from tfbind.contexts.text import local_encoder
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
@@ -27,13 +27,25 @@ from tfbind.tables import (
 )
 
 
+def require_members(settings):
+    """Refuse a model's uncertainty before it is trained: in a run, an ensemble alone has one."""
+    if settings.prediction.uncertainty and settings.training.ensemble == 1:
+        raise InputError(
+            "is how far the members of an ensemble lie apart, and training.ensemble is 1",
+            key="prediction.uncertainty",
+            mend="set training.ensemble to 2 or more, or uncertainty to false",
+        )
+
+
 def checked_inputs():
     """Configuration and tables; what is wrong with them is told in the user's words before anything runs."""
-    given = ", ".join(map(str, workflow.overwrite_configfiles or workflow.configfiles))
+    files = workflow.overwrite_configfiles or workflow.configfiles
     try:
-        settings = parse_config(config, file=given)
+        values = with_all_bases(config, [Path(file) for file in files])
+        settings = parse_config(values, file=", ".join(map(str, files)))
         tables = read_tables(settings)
         check_files(tables, settings)
+        require_members(settings)
     except InputError as error:
         raise WorkflowError(str(error)) from None
     # Its messages are harder to read than those above, so it comes second: it says that the schema is true.

@@ -32,6 +32,7 @@
 #   prediction.cell_types                         render, of those that are new
 #   prediction.batch_size                         none: an embedding does not depend on it
 #   name, mirror, tables (their paths)            none; another name is another run
+#   title, description                            none
 
 DEPENDS_ON = {
     "simulate": [
