@@ -123,6 +123,7 @@ def _groups(config: Config, dataset: DataSet) -> list[tuple[str, list[Path]]]:
         *_numbered("peaks", peaks, SMALL_FILES, MOST_OF_SMALL),
         *_numbered("proteins", proteins, SMALL_FILES, MOST_OF_SMALL),
         *_numbered("structures", structures, SMALL_FILES, MOST_OF_SMALL),
+        ("genes", _paths([config.evaluation.promoters])),
     ]
 
 
