@@ -13,6 +13,7 @@ import click
 
 import tfbind
 from tfbind.core.errors import InputError
+from tfbind.core.progress import close_bars
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ class Verbs(click.Group):
     def invoke(self, context: click.Context) -> Any:
         """Run a verb."""
         try:
-            return super().invoke(context)
+            return self._invoke(context)
         except InputError as error:
             _tell(error)
             sys.exit(1)
@@ -58,6 +59,13 @@ class Verbs(click.Group):
             )
             _tell(problem)
             sys.exit(1)
+
+    def _invoke(self, context: click.Context) -> Any:
+        """Run a verb; whatever ends it, a message of why comes after the last bar."""
+        try:
+            return super().invoke(context)
+        finally:
+            close_bars()
 
 
 def _tell(error: InputError) -> None:
