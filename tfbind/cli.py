@@ -921,12 +921,22 @@ def ablate(
 
 @main.command("plot-history")
 @click.argument("history", type=FILE)
+@click.option("--targets", type=FILE, help="Folder that `tfbind targets` made: what chance gives is drawn, too.")
+@click.option("--split", type=FILE, help="File that `tfbind split` made; with --targets.")
 @output_option("Path of the plot without its ending: .svg and .png are written.")
-def plot_history(history: Path, output: Path) -> None:
+def plot_history(history: Path, targets: Path | None, split: Path | None, output: Path) -> None:
     """Plot the loss and the validation score of a training HISTORY."""
     from tfbind.evaluation.plots import plot_history as plot
+    from tfbind.training.splits import Split
+    from tfbind.training.targets import Targets, mean_prevalence
 
-    plot(history, output)
+    if (targets is None) != (split is None):
+        raise click.UsageError("give --targets and --split, or neither")
+    chance = None
+    if targets is not None and split is not None:
+        parts = Split.read(split)
+        chance = mean_prevalence(Targets.open(targets), parts.experiments, parts.validation)
+    plot(history, output, chance=chance)
 
 
 @main.command()

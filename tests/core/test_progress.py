@@ -192,13 +192,11 @@ def in_a_terminal(seconds: float, fail: int = -1, stop: int | None = None) -> tu
     work = WORK.format(seconds=seconds, fail=fail)
     process = subprocess.Popen([sys.executable, "-c", work], stdin=slave, stdout=slave, stderr=slave)
     text = b""
-    while b"at 3" not in text:
-        text += os.read(master, 1 << 16)
-    if stop is not None:
-        process.send_signal(stop)
-    same = False
     while process.poll() is None:
         text += _read(master)
+        if stop is not None and "at 3" in plain(text.decode()):
+            process.send_signal(stop)
+            stop = None
     text += _read(master)
     same = termios.tcgetattr(slave) == before
     os.close(slave)

@@ -12,6 +12,8 @@ Item = TypeVar("Item")
 
 # Seconds between plain lines.
 PLAIN_INTERVAL = 10.0
+# Seconds between looks of a bar: small units come by the thousand.
+BAR_INTERVAL = 0.1
 
 # What has a bar now: work within work is told in plain lines above it, since two bars would garble each other.
 _with_bar: list[Progress] = []
@@ -68,16 +70,22 @@ class Progress:
         """Take the bar down; where there is none any more, nothing happens."""
         if self in _with_bar:
             _with_bar.remove(self)
+            self._show()
             self._bar.stop()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Say that `count` more units are done; `note` stands beside them (e.g. the loss)."""
         self.done += count
         self.note = note
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=note, rate=self._rate_text())
-        elif time.monotonic() - self.told >= PLAIN_INTERVAL:
+        since = time.monotonic() - self.told
+        if self._bar is not None and since >= BAR_INTERVAL:
+            self._show()
+        elif self._bar is None and since >= PLAIN_INTERVAL:
             self._tell()
+
+    def _show(self) -> None:
+        self.told = time.monotonic()
+        self._bar.update(self._task, completed=self.done, note=self.note, rate=self._rate_text())
 
     def _rate(self) -> float:
         return (self.done - self.start) / max(time.monotonic() - self.began, 1e-9)

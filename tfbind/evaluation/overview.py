@@ -9,11 +9,9 @@ from typing import Any
 
 from tfbind.evaluation.crossvalidation import TOGETHER
 from tfbind.evaluation.loci import DREAM_BINS
-from tfbind.evaluation.tables import KINDS, MODEL, read_metrics, summarise
+from tfbind.evaluation.tables import KINDS, MODEL, SHUFFLED, read_metrics, summarise
 from tfbind.evaluation.tsv import read_rows
 
-# Other views of the model itself are nothing to be compared with.
-_OWN = ("protein shuffled",)
 _COLUMNS = ("kind", "predictor", "n_experiments", "mean_auprc", "mean_prevalence")
 _OPEN = {
     "report.html": "all of it: what was made, how good it is, and why to believe it",
@@ -66,7 +64,7 @@ def table_of_scores(lines: Sequence[Row], title: str) -> str:
         model = of_kind.pop(MODEL, None)
         if model is None:
             continue
-        own = {name: of_kind.pop(name) for name in list(of_kind) if name in _OWN or name.startswith(MODEL)}
+        own = {name: of_kind.pop(name) for name in list(of_kind) if name == SHUFFLED or name.startswith(MODEL)}
         best = max(of_kind.values(), key=lambda line: line["mean_auprc"], default=None)
         rows.append(
             (
@@ -74,7 +72,7 @@ def table_of_scores(lines: Sequence[Row], title: str) -> str:
                 f"{model['n_experiments']:.0f}",
                 f"{100 * model['mean_prevalence']:.2g} %",
                 _score(model),
-                _score(own.get(_OWN[0])),
+                _score(own.get(SHUFFLED)),
                 _score(best),
                 "" if best is None else best["predictor"],
             )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tfbind.core.errors import InputError
 from tfbind.evaluation.loci import DREAM_BINS
-from tfbind.evaluation.tables import KINDS, MODEL, Row, is_judgeable, left_out_sentence
+from tfbind.evaluation.tables import KINDS, MODEL, SHUFFLED, Row, is_judgeable, left_out_sentence
 from tfbind.evaluation.tsv import read_rows
 from tfbind.figures.style import BLUE, GREEN, GREY, GRID, PURPLE, VERMILLION, fresh_style, save
 from tfbind.training.history import HISTORY_COLUMNS
@@ -71,7 +71,7 @@ def plot_evaluation(rows: Iterable[Row], path_stem: str | Path, *, title: str) -
         save(figure, path_stem)
 
 
-def plot_history(history_tsv: str | Path, path_stem: str | Path) -> None:
+def plot_history(history_tsv: str | Path, path_stem: str | Path, *, chance: float | None = None) -> None:
     """Plot loss and validation AUPRC of a training run over its steps, to `path_stem`.svg and .png.
 
     Parameters
@@ -81,6 +81,8 @@ def plot_history(history_tsv: str | Path, path_stem: str | Path) -> None:
         where they were not measured. Other columns are not looked at.
     path_stem
         Path without suffix.
+    chance
+        Validation AUPRC of chance: the mean prevalence of the validation; None: not known.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def plot_history(history_tsv: str | Path, path_stem: str | Path) -> None:
         figure.suptitle("Training history", fontweight="bold")
         above, below = figure.subplots(2, 1, sharex=True)
         _plot_loss(above, history["step"], history["loss"])
-        _plot_validation(below, history["step"], history["validation_auprc"])
+        _plot_validation(below, history["step"], history["validation_auprc"], chance)
         above.tick_params(labelbottom=True)
         save(figure, path_stem)
 
@@ -154,12 +156,13 @@ def _plot_predictors(axes: Axes, rows: Sequence[Row], lanes: Sequence[tuple[str,
 
 def _plot_against_best(axes: Axes, rows: Sequence[Row], log: bool) -> None:
     """The model's AUPRC against the best other's, by experiment; against the prevalence if it is alone."""
-    alone = all(row["predictor"] == MODEL for row in rows)
+    own = (MODEL, SHUFFLED)
+    alone = all(row["predictor"] in own for row in rows)
     best: dict[str, float] = {}
     for row in rows:
         if alone:
             best[row["experiment"]] = row["prevalence"]
-        elif row["predictor"] != MODEL:
+        elif row["predictor"] not in own:
             best[row["experiment"]] = max(row["auprc"], best.get(row["experiment"], 0.0))
     compared = [row for row in rows if row["predictor"] == MODEL and row["experiment"] in best]
     n, better = len(compared), sum(row["auprc"] > best[row["experiment"]] for row in compared)
@@ -184,7 +187,8 @@ def _plot_against_best(axes: Axes, rows: Sequence[Row], log: bool) -> None:
     other = "prevalence, the AUPRC of chance" if alone else "AUPRC of the best other predictor"
     rival = "chance" if alone else "the best other predictor"
     axes.set_title(f"{MODEL} beats {rival} in {better} of {n}", loc="left")
-    axes.set_xlabel(f"{other}{LOG_NOTE * log}\n(n = {n} experiments, one point each)")
+    note = f", {SHUFFLED} aside" if any(row["predictor"] == SHUFFLED for row in rows) else ""
+    axes.set_xlabel(f"{other}{LOG_NOTE * log}\n(n = {n} experiments, one point each{note})")
     axes.set_ylabel(f"AUPRC of {MODEL}{LOG_NOTE * log}")
 
 
@@ -263,14 +267,16 @@ def _mean_prevalence(rows: Sequence[Row]) -> float:
 
 def _plot_loss(axes: Axes, step: NDArray, loss: NDArray) -> None:
     measured = np.isfinite(loss)
-    axes.set_title("Training loss", loc="left")
-    axes.set_ylabel("loss")
+    n = int(measured.sum())
+    axes.set_title(f"Training loss (n = {n} times logged)", loc="left")
+    axes.set_ylabel("loss, nats")
     if not measured.any():
         say_only(axes, "not measured")
         return
     step, loss = step[measured], loss[measured]
-    axes.plot(step, loss, color=BLUE, linewidth=0.8, alpha=0.4, marker="o" * (step.size == 1), label="as logged")
     width = max(1, step.size // 50)
+    thin = {"linewidth": 0.8, "alpha": 0.4} if width > 1 else {"linewidth": 1.5}
+    axes.plot(step, loss, color=BLUE, **thin, marker="o" * (step.size == 1), label="as logged")
     if width > 1:
         axes.plot(
             step, _running_mean(loss, width), color=BLUE, linewidth=2, label=f"mean of the last {width} rows"
@@ -279,7 +285,7 @@ def _plot_loss(axes: Axes, step: NDArray, loss: NDArray) -> None:
     axes.grid(color=GRID, linewidth=0.8)
 
 
-def _plot_validation(axes: Axes, step: NDArray, auprc: NDArray) -> None:
+def _plot_validation(axes: Axes, step: NDArray, auprc: NDArray, chance: float | None) -> None:
     measured = np.isfinite(auprc)
     axes.set_xlabel("training step")
     axes.set_ylabel("mean AUPRC")
@@ -291,7 +297,15 @@ def _plot_validation(axes: Axes, step: NDArray, auprc: NDArray) -> None:
     best = int(np.argmax(auprc))
     axes.plot(step, auprc, color=VERMILLION, marker="o", markersize=4 if step.size < 100 else 0)
     axes.plot(step[best], auprc[best], marker="*", markersize=15, color="black", linestyle="none")
-    axes.set_title(f"Validation AUPRC: best {auprc[best]:.3g} at step {int(step[best]):,} (star)", loc="left")
+    axes.set_title(
+        f"Validation AUPRC (n = {step.size} times): best {auprc[best]:.3g} at step {int(step[best]):,} (star)",
+        loc="left",
+    )
+    if chance is not None:
+        axes.axhline(chance, color=GREY, linestyle=":", zorder=1)
+        axes.set_xlabel(
+            f"training step\n(dotted: mean prevalence of the validation {chance:.3g}, what chance gives)"
+        )
     axes.set_ylim(0, max(1.15 * auprc.max(), 1e-6))
     axes.grid(color=GRID, linewidth=0.8)
 

@@ -6,7 +6,7 @@ needs them, the signal (coverage) and the scores of peaks too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from tfbind.genome.intervals import (
     read_intervals,
 )
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
 
 FORMAT = 2
@@ -318,6 +319,19 @@ class Targets:
     def experiments(self) -> list[dict[str, Any]]:
         """Name, factor, cell type and counts of each column."""
         return self.about["experiments"]
+
+
+def mean_prevalence(targets: Targets, names: Collection[str], regions: Sequence[Region]) -> float | None:
+    """Mean share of bound bins, over the named experiments that are bound in the regions; None: none is."""
+    bin = targets.about["bin"]
+    columns = [column for column, each in enumerate(targets.experiments) if each["name"] in names]
+    bound = np.zeros((2, len(columns)), dtype=np.int64)
+    for region in regions:
+        bins = region.bins(bin)
+        labels = targets.labels[region.chrom][bins.start : bins.stop, columns]
+        bound += [(labels == BOUND).sum(0), (labels != LEFT_OUT).sum(0)]
+    there = bound[0] > 0
+    return float((bound[0] / np.maximum(bound[1], 1))[there].mean()) if there.any() else None
 
 
 def _open_arrays(folder: Path, about: dict[str, Any], suffix: str = "") -> dict[str, np.ndarray]:
