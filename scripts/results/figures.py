@@ -158,13 +158,9 @@ def plot_reliability(folder: Path, names: Sequence[str], stem: Path) -> None:
             ]
             counts = _reliability_panel(panel, rows)
             panel.set_title("\n".join([_title(name), *counts]), fontsize="small", loc="left")
+            panel.set_xlabel("predicted probability, log scale", fontsize="small")
         for panel in panels[::3]:
             panel.set_ylabel("observed share, log scale")
-        figure.supxlabel(
-            "mean predicted probability, log scale; a point pools bins of about one probability,\n"
-            "of all experiments, folds and seeds; those without any bound bin are left out; n: experiments",
-            fontsize="small",
-        )
         save(figure, stem)
 
 
@@ -181,7 +177,16 @@ def _legend_of_bins(figure: Figure) -> None:
         for colour, marker, label in BINS.values()
     ]
     handles.append(Line2D([], [], color="black", linewidth=1, label="calibrated: observed as predicted"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    figure.legend(
+        handles=handles,
+        title="A point pools bins of about one probability, of all experiments, folds and seeds;\n"
+        "those without any bound bin are left out. n: experiments",
+        title_fontsize="small",
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+    )
 
 
 def _reliability_panel(panel: Axes, rows: Sequence[Row]) -> list[str]:
@@ -290,7 +295,7 @@ def _group_panel(panel: Axes, rows: Sequence[Row], groups: Sequence[str]) -> Non
                 _draw_chance(panel, [place[row["part"]] for row in own], [row["mean_prevalence"] for row in own])
     panel.set_xticks(range(len(groups)), [f"{group}\nn = {counts[group]}" for group in groups], fontsize="small")
     panel.set_xlim(-0.4, len(groups) - 0.6)
-    panel.set_ylim(bottom=0)
+    _from_zero(panel)
     panel.grid(axis="y", color=GRID, linewidth=0.8)
 
 
@@ -320,11 +325,16 @@ def plot_learning(folder: Path, stem: Path) -> None:
             panel.set_xticks(amounts, [f"{amount:g}" for amount in amounts], minor=False)
             panel.minorticks_off()
             panel.set_xlabel(f"{_AMOUNTS.get(what, what)}, log scale")
-            panel.set_ylim(bottom=0)
+            _from_zero(panel)
             panel.grid(color=GRID, linewidth=0.8)
             panel.legend(frameon=False, fontsize="small", title="n: trainings", title_fontsize="small")
         panels[0].set_ylabel("mean AUPRC")
         save(figure, stem)
+
+
+def _from_zero(panel: Axes) -> None:
+    """A y axis from just below 0, so that chance is seen above the axis."""
+    panel.set_ylim(bottom=-0.02 * panel.get_ylim()[1])
 
 
 def _chance_of_protocol(panel: Axes, folder: Path, label: str, amounts: Sequence[float]) -> None:
