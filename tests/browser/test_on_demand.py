@@ -147,7 +147,7 @@ def test_a_region_is_the_bins_that_it_touches(on_demand, shared):
     np.testing.assert_array_equal(found.values, in_bigwig(shared, "SIM02", "CT1", "chr2", slice(101, 103)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(chrom=st.sampled_from(CHROMOSOMES), ends=st.tuples(st.integers(1, SIZE), st.integers(1, SIZE)))
 def test_a_part_is_a_part_of_the_whole(on_demand, shared, chrom, ends):
     first, last = sorted(ends)
@@ -230,7 +230,7 @@ def test_a_region_that_is_too_large_is_refused(on_demand, monkeypatch):
 TEXT = st.one_of(st.text(max_size=400), st.sampled_from(["SIM01", "CT1", "chr1", "chr1:1-100", "chr1:-"]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(
         st.one_of(st.sampled_from(["factor", "cell_type", "region"]), st.text(max_size=5)),
@@ -247,7 +247,7 @@ def test_any_query_is_answered(on_demand, query):
         assert body["error"] and body["mend"] and len(body["error"]) < 700
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.one_of(st.text(max_size=50), st.from_regex(r"chr[1-9]?:[\d,]{0,40}-[\d,]{0,40}", fullmatch=True)))
 def test_any_region_is_rendered_or_refused(on_demand, text):
     try:
@@ -326,7 +326,7 @@ def test_what_is_kept_is_returned_while_something_is_rendered(opening, shared, m
         assert len(running.result().values) == 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 20),
     st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 25))), max_size=30),
@@ -383,7 +383,6 @@ def test_results_may_be_a_link_to_another_disk(opening, run):
     ["config.yaml", "reference", "model", "factors", "genome_embedding"],
 )
 def test_what_a_run_lacks_is_told(opening, run, lost):
-    on_demand = opening(run, ahead=True)
     (run / lost).rename(run / "aside")
     on_demand = opening(run)
     status, body = ask(on_demand, "factor=SIM01&cell_type=CT1&region=chr1:1-64")

@@ -325,7 +325,7 @@ class OpenedRun:
 
 def _made_of(run: Path) -> list[Path]:
     """The files that tell whether a run was made again."""
-    return [run / name for name in (*_MODEL, *_FILES)]
+    return [run / name for name in (*_FILES, *_MODEL)]
 
 
 def _stamp(path: Path) -> Stamp:
