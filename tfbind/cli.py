@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -976,6 +977,7 @@ def plot(
 
     Tracks are those of the run; what was never rendered is rendered here, for the region alone.
     """
+    from tfbind.browser.on_demand import OnDemand
     from tfbind.evaluation.promoters import KEY as PROMOTERS
     from tfbind.figures.region import plot_region
     from tfbind.figures.view import read_view, require_run
@@ -988,32 +990,24 @@ def plot(
     key, promoters = "--genes", config.evaluation.promoters
     if genes is None and promoters is not None:
         key, genes = PROMOTERS, source_file(promoters, key=PROMOTERS)
-    view = read_view(
-        run,
-        config,
-        region,
-        list(dict.fromkeys(wanted)),
-        [row.cell_type for row in rows],
-        genes=genes,
-        genes_key=key,
-        render=_renderer(run),
-    )
+    with closing(OnDemand(run, ahead=False)) as on_demand:
+        view = read_view(
+            run,
+            config,
+            region,
+            list(dict.fromkeys(wanted)),
+            [row.cell_type for row in rows],
+            genes=genes,
+            genes_key=key,
+            render=partial(_rendered, on_demand),
+        )
     plot_region(view, output, width=width)
 
 
-def _renderer(run: Path) -> Callable[[str, str, Region], tuple[int, np.ndarray]]:
-    """Renders what no track of a run holds; its model is opened with the first that is asked for."""
-    opened: list[OnDemand] = []
-
-    def render(factor: str, cell_type: str, region: Region) -> tuple[int, np.ndarray]:
-        from tfbind.browser.on_demand import OnDemand
-
-        if not opened:
-            opened.append(OnDemand(run))
-        found = opened[0].render(factor, cell_type, str(region))
-        return found.start // found.bin, found.values
-
-    return render
+def _rendered(on_demand: OnDemand, factor: str, cell_type: str, region: Region) -> tuple[int, np.ndarray]:
+    """First bin and probabilities of what no track of a run holds."""
+    found = on_demand.render(factor, cell_type, str(region))
+    return found.start // found.bin, found.values
 
 
 def _config(configs: tuple[Path, ...]) -> Config:

@@ -179,7 +179,7 @@ def _legend_of_bins(figure: Figure) -> None:
     handles.append(Line2D([], [], color="black", linewidth=1, label="calibrated: observed as predicted"))
     figure.legend(
         handles=handles,
-        title="A point pools bins of about one probability, of all experiments, folds and seeds;\n"
+        title="A point pools groups of bins of about one mean probability, of all experiments, folds and seeds;\n"
         "those without any bound bin are left out. n: experiments",
         title_fontsize="small",
         loc="outside lower center",

@@ -175,7 +175,8 @@ def test_a_bar_that_failed_work_left_behind_is_taken_down():
 
 
 WORK = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background are deaf to it
 from tfbind.core.progress import told
 for number in told(range(1000), "counting", 1000, unit="steps"):
     if number == {fail}:

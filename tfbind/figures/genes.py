@@ -36,11 +36,14 @@ class Placed:
         From 0, at the top.
     named
         Whether there is room for its name.
+    name_at
+        bp: the middle of its name, within the region.
     """
 
     gene: Gene
     line: int
     named: bool
+    name_at: float = 0.0
 
 
 def label_of(gene: Gene, bp_per_mm: float) -> str:
@@ -74,14 +77,21 @@ def place_genes(
     def bare(gene: Gene) -> Span:
         return max(gene.start, region.start), min(gene.end, region.end)
 
-    def named(gene: Gene) -> Span:
+    def name(gene: Gene) -> Span:
         (low, high), width = bare(gene), width_mm(label_of(gene, bp_per_mm)) * bp_per_mm
         begin = max(region.start, min((low + high - width) / 2, region.end - width))
-        return min(low, begin), max(high, begin + width)
+        return begin, begin + width
+
+    def named(gene: Gene) -> Span:
+        (low, high), (begin, end) = bare(gene), name(gene)
+        return min(low, begin), max(high, end)
+
+    def placed(gene: Gene, line: int, has_name: bool) -> Placed:
+        return Placed(gene, line, has_name, sum(name(gene)) / 2)
 
     lines = _lay([named(gene) for gene in genes], gap)
     if None not in lines:
-        return [Placed(gene, line, True) for gene, line in zip(genes, lines, strict=True)], 0
+        return [placed(gene, line, True) for gene, line in zip(genes, lines, strict=True)], 0
     lines = _lay([bare(gene) for gene in genes], gap)
     spans = {number: (line, bare(genes[number])) for number, line in enumerate(lines) if line is not None}
     has_name = set()
@@ -94,7 +104,7 @@ def place_genes(
                 spans[number] = (line, wanted)
                 has_name.add(number)
                 break
-    found = [Placed(genes[number], line, number in has_name) for number, (line, _) in spans.items()]
+    found = [placed(genes[number], line, number in has_name) for number, (line, _) in spans.items()]
     return found, len(genes) - len(found)
 
 
@@ -147,7 +157,7 @@ def _draw_gene(
     if placed.named:
         text = label_of(gene, bp_per_mm)
         axes.text(
-            (low + high) / 2 / scale,
+            placed.name_at / scale,
             bottom + _NAME_MM,
             text,
             fontsize=font,

@@ -17,7 +17,7 @@ from tfbind.core.files import atomic_path
 from tfbind.factors.sites import P_VALUE
 from tfbind.figures.genes import DARK, LINE_MM, Placed, draw_genes, place_genes
 from tfbind.figures.style import BLUE, GREEN, GREY, GRID, VERMILLION, fresh_style
-from tfbind.figures.view import CellTypeView, Predicted, Steps, View
+from tfbind.figures.view import CellTypeView, Predicted, Steps, View, coarsened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,6 +105,7 @@ def _figure(view: View, width: float) -> Figure:
     if inner < 20:
         problem = f"{width:g} mm leave no room beside the names of the tracks"
         raise InputError(problem, key="--width", mend="give a larger width")
+    view = coarsened(view, int(inner / _HAIR_MM))
     scale, unit = (1e6, "Mb") if view.region.end - view.region.start >= 2e6 else (1e3, "kb")
     placed, left_out = [], 0
     if view.genes is not None:

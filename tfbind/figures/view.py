@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,6 @@ from tfbind.genome.genes import Gene, genes_in
 from tfbind.genome.reference import Reference
 from tfbind.genome.regions import Region, parse_place
 from tfbind.training.targets import Targets
-
-# A figure has fewer dots than that across.
-_MOST_STEPS = 1500
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,7 @@ def read_view(
     for name in cell_types:
         path = run / "accessibility" / f"{name}.bw"
         resolution = min(bin, config.accessibility.resolution)
-        track = _track(path, reference, place, resolution, np.mean) if path.is_file() else None
+        track = _track(path, reference, place, resolution) if path.is_file() else None
         predicted = [_predicted(run, reference, targets, place, bin, each, name, render) for each in factors]
         views.append(CellTypeView(name, track, tuple(predicted)))
     return View(
@@ -179,27 +176,45 @@ def genome_name(config: Config) -> str:
     return name
 
 
-def coarser(edges: np.ndarray, values: np.ndarray, most: int, of: Callable[..., np.ndarray]) -> Steps:
+def coarsened(view: View, most: int) -> View:
+    """The view with at most so many steps a track: what is finer than a line of the figure would look pale.
+
+    Steps that are put together have the mean of their accessibility, and the maximum of their probabilities.
+    """
+    return replace(
+        view,
+        cell_types=tuple(
+            replace(
+                each,
+                accessibility=None if each.accessibility is None else coarser(each.accessibility, most, np.mean),
+                predicted=tuple(replace(one, track=coarser(one.track, most, np.max)) for one in each.predicted),
+            )
+            for each in view.cell_types
+        ),
+    )
+
+
+def coarser(steps: Steps, most: int, of: Callable[..., np.ndarray]) -> Steps:
     """Steps, of which so many are put together by their mean or maximum that at most `most` are left."""
-    group = -(-len(values) // most)
-    if group == 1:
-        return Steps(edges, values)
-    starts = np.arange(0, len(values), group)
-    found = [of(values[start : start + group]) for start in starts]
-    return Steps(np.append(edges[starts], edges[-1]), np.array(found, dtype=np.float32))
+    group = -(-len(steps.values) // most)
+    if group <= 1:
+        return steps
+    starts = np.arange(0, len(steps.values), group)
+    found = [of(steps.values[start : start + group]) for start in starts]
+    return Steps(np.append(steps.edges[starts], steps.edges[-1]), np.array(found, dtype=np.float32))
 
 
-def _track(path: Path, reference: Reference, place: Region, bin: int, of: Callable[..., np.ndarray]) -> Steps:
+def _track(path: Path, reference: Reference, place: Region, bin: int) -> Steps:
     """A bigWig over a region."""
     bins, size = place.bins(bin), reference.sizes[place.chrom]
     values = read_chromosome_bins(path, reference.names, place.chrom, size, bin, bins)
-    return _steps(bins.start, values, bin, place, of)
+    return _steps(bins.start, values, bin, place)
 
 
-def _steps(first: int, values: np.ndarray, bin: int, place: Region, of: Callable[..., np.ndarray]) -> Steps:
-    """Bins from `first` as steps that end with the region."""
+def _steps(first: int, values: np.ndarray, bin: int, place: Region) -> Steps:
+    """Bins from `first` as steps that begin and end with the region."""
     edges = (first + np.arange(len(values) + 1, dtype=np.int64)) * bin
-    return coarser(edges.clip(place.start, place.end), values, _MOST_STEPS, of)
+    return Steps(edges.clip(place.start, place.end), values)
 
 
 def _predicted(
@@ -219,9 +234,9 @@ def _predicted(
     # A track of a region alone is 0 elsewhere.
     if described is not None and described["region"] is None:
         threshold = described["peaks"]["threshold"]
-        return Predicted(factor, _track(path, reference, place, bin, np.max), calls, threshold)
+        return Predicted(factor, _track(path, reference, place, bin), calls, threshold)
     first, values = render(factor, cell_type, place)
-    return Predicted(factor, _steps(first, values, bin, place, np.max), calls)
+    return Predicted(factor, _steps(first, values, bin, place), calls)
 
 
 def _targets(folder: Path) -> Targets | None:
