@@ -18,6 +18,7 @@ BENCHMARKS = {
     "trunk": "the inference trunk beside enformer-pytorch's, in fp32 and bf16",
     "embed": "embedding a stretch of genome: the share of its time that is the trunk's own compute",
     "render": "tracks from a genome embedding, rendered together, beside tf-bind-transformer a pair",
+    "on_demand": "a region of a track in a process that is there, beside `tfbind render` in one of its own",
     "bigwig": "writing a track of hg38: dense bigWig beside an entry a run, and what rounding costs evaluation",
     "windows": "reading windows of bases, beside pyfaidx and enformer-pytorch's FastaInterval",
     "frozen": "training on a frozen trunk from its embeddings kept on disk, beside running the trunk",

@@ -53,7 +53,13 @@ def make_world(
     write_factor_set(folder / "factors", make_factors(factors, rng), embedder, folder / "proteins")
     torch.manual_seed(seed)
     shape = ModelShape(windows.bin, embedder.dim, window_bins=windows.length // windows.bin)
-    about = {"thresholds": {"pooled": 0.5}, "fdr": 0.1, "manifest": {"factors": [], "cell_types": []}}
+    about = {
+        "thresholds": {"pooled": 0.5},
+        "fdr": 0.1,
+        "manifest": {"factors": [], "cell_types": []},
+        "contexts": {"encoder": None, "learnt": []},
+        "embedder": FactorSet.open(folder / "factors").embedder,
+    }
     panel = torch.randn(8, COLUMNS, 4) if model.motif_panel else None
     save_checkpoint(folder / "model", BindingModel(model, shape, panel=panel), about)
     tracks = {f"CT{index}": folder / f"CT{index}.bw" for index in range(cell_types)}

@@ -321,7 +321,10 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
         },
         "factor-cnn": run.arguments("factor-cnn"),
         "evaluate": run.arguments("evaluate"),
-        "plot-history": ["plot-history", r / "training/history.tsv", "--output", r / "training/history"],
+        "plot-history": [
+            *("plot-history", r / "training/history.tsv", "--output", r / "training/history"),
+            *("--targets", r / "targets", "--split", r / "split.json"),
+        ],
     }
     for step, arguments in steps.items():
         result = run.said[step] = run.tfbind(*arguments)

@@ -49,6 +49,7 @@ VERBS = [
     "gather-folds",
     "ablate",
     "plot-history",
+    "plot",
 ]
 
 

@@ -12,6 +12,7 @@ import pyBigWig
 import pytest
 import yaml
 
+from tfbind.browser.on_demand import OnDemand
 from tfbind.model.checkpoint import load_checkpoint
 
 # CT1 is trained on; CT2 is held out; CT3 has no accessibility; CT4 has nothing at all.
@@ -129,6 +130,24 @@ def test_a_cell_type_of_which_less_or_nothing_is_known_is_rendered(told, tmp_pat
         "accessibility_sha256": None,
     }
     assert made_with["context"] == nothing and not made_with["trained_on_cell_type"]
+
+
+def test_on_demand_texts_are_read_as_the_workflow_reads_them(told, tmp_path):
+    """The workflow makes a folder of texts for each cell type."""
+    folder = tmp_path / "results/told"
+    folder.mkdir(parents=True)
+    for name in ("reference", "factors", "accessibility", "model", "genome_embedding"):
+        (folder / name).symlink_to(told.results / name)
+    (folder / "config.yaml").symlink_to(told.config)
+    on_demand = OnDemand(folder, ahead=False)
+    for cell_type in ("CT1", "CT3", "CT4"):
+        output = folder / f"contexts/{cell_type}"
+        succeed(told, *told.arguments("contexts", cell_type=cell_type, output=output))
+        expected, _ = render(told, cell_type, tmp_path / cell_type)
+        size = len(expected) // 3
+        found = on_demand.render(FACTOR, cell_type, "chr1").values
+        np.testing.assert_array_equal(found, expected[:size:64].astype(np.float32))
+    on_demand.close()
 
 
 def test_texts_that_were_read_otherwise_are_refused(told, tmp_path):

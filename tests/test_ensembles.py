@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from tfbind.browser.on_demand import OnDemand
 from tfbind.core.errors import InputError
 from tfbind.core.files import read_json
 from tfbind.evaluation.held_out import require_held_out
@@ -156,6 +157,20 @@ def test_a_region_is_rendered_as_the_whole_genome_is(made):
             np.testing.assert_array_equal(
                 part.values("chr3", 4992, 8960, numpy=True), whole.values("chr3", 4992, 8960, numpy=True)
             )
+
+
+def test_on_demand_an_ensemble_is_rendered_as_the_workflow_renders_it(tiny_run, made, tmp_path):
+    folder = tmp_path / "results/ensemble"
+    folder.mkdir(parents=True)
+    for name in ("reference", "factors", "accessibility"):
+        (folder / name).symlink_to(tiny_run.results / name)
+    for name, path in (("model", "model"), ("config.yaml", "config.yaml"), ("genome_embedding", "embedding")):
+        (folder / name).symlink_to(made / path)
+    on_demand = OnDemand(folder, ahead=False)
+    for factor in ("SIM02", "SIMA"):
+        found = on_demand.render(factor, "CT1", "chr3").values
+        np.testing.assert_array_equal(found, values(made / f"tracks/CT1/{factor}.bw").astype(np.float32))
+    on_demand.close()
 
 
 def test_batches_with_uncertainty_are_gathered(tiny_run, made, tmp_path):

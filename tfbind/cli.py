@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,18 @@ import click
 
 import tfbind
 from tfbind.core.errors import InputError
+from tfbind.core.progress import close_bars
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
+    from tfbind.browser.on_demand import OnDemand
     from tfbind.config import Config
     from tfbind.contexts.contextset import ContextSet
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
+    from tfbind.genome.regions import Region
     from tfbind.model.checkpoint import Checkpoint
     from tfbind.tables import CellTypeRow, DataSet, SignalRow
     from tfbind.training.targets import Targets
@@ -41,7 +46,7 @@ class Verbs(click.Group):
     def invoke(self, context: click.Context) -> Any:
         """Run a verb."""
         try:
-            return super().invoke(context)
+            return self._invoke(context)
         except InputError as error:
             _tell(error)
             sys.exit(1)
@@ -55,6 +60,13 @@ class Verbs(click.Group):
             )
             _tell(problem)
             sys.exit(1)
+
+    def _invoke(self, context: click.Context) -> Any:
+        """Run a verb; whatever ends it, a message of why comes after the last bar."""
+        try:
+            return super().invoke(context)
+        finally:
+            close_bars()
 
 
 def _tell(error: InputError) -> None:
@@ -963,12 +975,92 @@ def ablate(
 
 @main.command("plot-history")
 @click.argument("history", type=FILE)
+@click.option("--targets", type=FILE, help="Folder that `tfbind targets` made: what chance gives is drawn, too.")
+@click.option("--split", type=FILE, help="File that `tfbind split` made; with --targets.")
 @output_option("Path of the plot without its ending: .svg and .png are written.")
-def plot_history(history: Path, output: Path) -> None:
+def plot_history(history: Path, targets: Path | None, split: Path | None, output: Path) -> None:
     """Plot the loss and the validation score of a training HISTORY."""
     from tfbind.evaluation.plots import plot_history as plot
+    from tfbind.training.splits import Split
+    from tfbind.training.targets import Targets, mean_prevalence
 
-    plot(history, output)
+    if (targets is None) != (split is None):
+        raise click.UsageError("give --targets and --split, or neither")
+    chance = None
+    if targets is not None and split is not None:
+        parts = Split.read(split)
+        chance = mean_prevalence(Targets.open(targets), parts.experiments, parts.validation)
+    plot(history, output, chance=chance)
+
+
+@main.command()
+@click.option("--run", type=FILE, required=True, help="Folder of a run's results, such as results/demo.")
+@click.option("--region", required=True, help="What to show, such as chr7:1-20000 (first and last base).")
+@click.option(
+    "--factor", "wanted", multiple=True, required=True, help="A factor of the table; may be repeated, in order."
+)
+@click.option(
+    "--cell-type",
+    "cell_types",
+    multiple=True,
+    required=True,
+    help="A cell type of the table; may be repeated, in order.",
+)
+@click.option(
+    "--genes",
+    type=FILE,
+    help="GTF, or BED with strands, plain or gzip; by default that of evaluation.promoters, if there is one.",
+)
+@click.option(
+    "--width", type=float, default=180.0, show_default=True, help="mm: about 88 for a journal's column."
+)
+@output_option("Figure to make: .svg, .png or .pdf.")
+@threads_option
+def plot(
+    run: Path,
+    region: str,
+    wanted: tuple[str, ...],
+    cell_types: tuple[str, ...],
+    genes: Path | None,
+    width: float,
+    output: Path,
+    threads: int | None,
+) -> None:
+    """Draw a region for a paper: accessibility, predictions, measured calls, motif sites and genes.
+
+    Tracks are those of the run; what was never rendered is rendered here, for the region alone.
+    """
+    from tfbind.browser.on_demand import OnDemand
+    from tfbind.evaluation.promoters import KEY as PROMOTERS
+    from tfbind.figures.region import plot_region
+    from tfbind.figures.view import read_view, require_run
+    from tfbind.inputs import source_file
+
+    _use_threads(threads)
+    config, dataset = _read((require_run(run),))
+    _some_factors(wanted, config, dataset)
+    rows = [_cell_type(dataset, name, config) for name in _each_once(cell_types)]
+    key, promoters = "--genes", config.evaluation.promoters
+    if genes is None and promoters is not None:
+        key, genes = PROMOTERS, source_file(promoters, key=PROMOTERS)
+    with closing(OnDemand(run, ahead=False)) as on_demand:
+        view = read_view(
+            run,
+            config,
+            region,
+            list(dict.fromkeys(wanted)),
+            [row.cell_type for row in rows],
+            genes=genes,
+            genes_key=key,
+            render=partial(_rendered, on_demand),
+        )
+    plot_region(view, output, width=width)
+
+
+def _rendered(on_demand: OnDemand, factor: str, cell_type: str, region: Region) -> tuple[int, np.ndarray]:
+    """First bin and probabilities of what no track of a run holds."""
+    found = on_demand.render(factor, cell_type, str(region))
+    return found.start // found.bin, found.values
 
 
 def _config(configs: tuple[Path, ...]) -> Config:
@@ -1169,19 +1261,9 @@ def _signals_told(
 
 
 def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Checkpoint]:
-    """The reference and the model; one of another bin, or that `tfbind train` did not make, is refused."""
-    from tfbind.genome.reference import Reference
-    from tfbind.model.ensemble import open_checkpoint
+    from tfbind.prediction.opening import open_model
 
-    checkpoint = open_checkpoint(model)
-    if "manifest" not in checkpoint.about:
-        raise InputError(
-            "was saved by Model.save, and says nothing of a training",
-            file=model,
-            mend="give a model that `tfbind train` made, such as results/NAME/model",
-        )
-    _require_bin(checkpoint, config)
-    return Reference.open(reference), checkpoint
+    return open_model(reference, model, config)
 
 
 def _require_genome(checkpoint: Checkpoint, genome: Reference, folder: Path) -> None:
@@ -1194,12 +1276,9 @@ def _require_genome(checkpoint: Checkpoint, genome: Reference, folder: Path) -> 
 
 
 def _require_bin(checkpoint: Checkpoint, config: Config) -> None:
-    if checkpoint.model.bin != config.windows.bin:
-        raise InputError(
-            f"the model predicts bins of {checkpoint.model.bin} bp, not of {config.windows.bin}",
-            key="windows.bin",
-            mend="train again, or set the model's bin",
-        )
+    from tfbind.prediction.opening import require_bin
+
+    require_bin(checkpoint, config)
 
 
 @contextmanager
@@ -1244,53 +1323,23 @@ def _targets(folder: Path, genome: Reference, dataset: DataSet, config: Config) 
 
 
 def _factor_set(folder: Path, checkpoint: Checkpoint) -> FactorSet:
-    from tfbind.factors.factorset import FactorSet
+    from tfbind.prediction.opening import open_factor_set
 
-    factor_set = FactorSet.open(folder)
-    if factor_set.embedder != checkpoint.about["embedder"]:
-        raise InputError(
-            f"proteins are embedded by {factor_set.embedder}, the model was trained with "
-            f"{checkpoint.about['embedder']}",
-            file=folder,
-            key="factors.embedder",
-            mend="embed the factors with the model's embedder, or train again",
-        )
-    return factor_set
+    return open_factor_set(folder, checkpoint)
 
 
 def _context_set(folder: Path | None, rows: Iterable[CellTypeRow]) -> ContextSet | None:
-    """The context set, if one is given; one that has read other descriptions than the rows' is refused."""
-    from tfbind.contexts.contextset import ContextSet
+    from tfbind.prediction.opening import open_context_set
 
-    if folder is None:
-        return None
-    rows = list(rows)
-    found = ContextSet.find(folder, [row.cell_type for row in rows])
-    found.require({row.cell_type: row.description for row in rows})
-    return found
+    return open_context_set(folder, rows)
 
 
 def _models_context_set(
     folder: Path | None, rows: Iterable[CellTypeRow], checkpoint: Checkpoint
 ) -> ContextSet | None:
-    """The context set, if one is given; texts that were not read as the model's were are refused."""
-    found = _context_set(folder, rows)
-    encoder, wanted = None if found is None else found.encoder, checkpoint.about["contexts"]["encoder"]
-    if encoder == wanted:
-        return found
-    if encoder is None:
-        mend = "give --contexts, a folder that `tfbind contexts` made with the model's encoder"
-    elif wanted is None:
-        mend = "leave --contexts out, or train with texts"
-    else:
-        mend = "read the descriptions with the model's encoder, revision and pooling, or train again"
-    raise InputError(
-        f"descriptions of cell types are read by {encoder or 'nothing'}, the model was trained with "
-        f"{wanted or 'none'}",
-        file=folder,
-        key="contexts.text",
-        mend=mend,
-    )
+    from tfbind.prediction.opening import open_models_context_set
+
+    return open_models_context_set(folder, rows, checkpoint)
 
 
 def _use_threads(threads: int | None) -> None:

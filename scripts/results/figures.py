@@ -10,35 +10,40 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scripts.results.copies import ENSEMBLE, predictors_of, read_copy
+from scripts.results.copies import ENSEMBLE, is_copied, predictors_of, read_copy
 from scripts.results.extra import read_learning, read_steps
 from scripts.results.protocols import BY_NAME, PEEKS, PROTOCOLS
 from tfbind.evaluation.breakdown import IDENTITIES, TRAINING_PEAKS, group_of_identity, group_of_peaks
 from tfbind.evaluation.factor_cnn import NAME as CNN
 from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
 from tfbind.evaluation.plots import (
-    BLUE,
-    GREEN,
-    GREY,
     LOG_NOTE,
-    PURPLE,
-    VERMILLION,
-    fresh_style,
     legend_of_kinds,
     plain_number,
     points,
     reads_better_log,
-    save,
+    say_only,
     scale_auprc,
 )
 from tfbind.evaluation.tables import KINDS, MODEL
+from tfbind.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    GRID,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    fresh_style,
+    save,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = 4
-ORANGE, SKY = "#E69F00", "#56B4E9"
 # Of the predictors that are compared by groups of experiments.
 LINES = {
     MODEL: (BLUE, "o", "-"),
@@ -146,37 +151,63 @@ def plot_reliability(folder: Path, names: Sequence[str], stem: Path) -> None:
     with fresh_style():
         figure, panels = _panels(len(names), height=3.3, columns=3)
         figure.suptitle("Reliability: share of bound bins where a probability is predicted", fontweight="bold")
+        _legend_of_bins(figure)
         for panel, name in zip(panels, names, strict=True):
             rows = [
                 row
                 for row in read_copy(folder, name, "reliability")
                 if row["predictor"] != ENSEMBLE and row["observed"] > 0
             ]
-            _reliability_panel(panel, rows)
-            panel.set_title(f"{_title(name)}", fontsize="small", loc="left")
+            counts = _reliability_panel(panel, rows)
+            panel.set_title("\n".join([_title(name), *counts]), fontsize="small", loc="left")
+            panel.set_xlabel("predicted probability, log scale", fontsize="small")
         for panel in panels[::3]:
             panel.set_ylabel("observed share, log scale")
-        figure.supxlabel(
-            "mean predicted probability, log scale; a point pools groups (fifteenths of an experiment's bins)\n"
-            "of all experiments, folds and seeds; those without any bound bin are left out; n: experiments",
-            fontsize="small",
-        )
         save(figure, stem)
 
 
-def _reliability_panel(panel: Axes, rows: Sequence[Row]) -> None:
+# Of both kinds of bins.
+BINS = {MODEL_BINS: (BLUE, "o", "model's bins"), DREAM_BINS: (VERMILLION, "^", "200-bp bins")}
+
+
+def _legend_of_bins(figure: Figure) -> None:
+    """One legend for all panels, below them: within, it would lie over points."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, marker=marker, markersize=4, linewidth=1, label=label)
+        for colour, marker, label in BINS.values()
+    ]
+    handles.append(Line2D([], [], color="black", linewidth=1, label="calibrated: observed as predicted"))
+    figure.legend(
+        handles=handles,
+        title="A point pools groups of bins of about one mean probability, of all experiments, folds and seeds;\n"
+        "those without any bound bin are left out. n: experiments",
+        title_fontsize="small",
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+    )
+
+
+def _reliability_panel(panel: Axes, rows: Sequence[Row]) -> list[str]:
+    """Draw the curves; what its title says of each kind of experiments."""
     if not rows:
-        return
-    styles = {MODEL_BINS: (BLUE, "o", "model's bins"), DREAM_BINS: (VERMILLION, "^", "200-bp bins")}
+        say_only(panel, "no bound bins")
+        return []
+    counts = []
     values = [row[column] for row in rows for column in ("predicted", "observed")]
     limits = (min(values) / 1.5, max(values) * 1.5)
     panel.plot(limits, limits, color="black", linewidth=1)
-    for kind in dict.fromkeys(row["kind"] for row in rows):
-        for bins, (colour, marker, label) in styles.items():
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    for kind in kinds:
+        n = max(row["n_experiments"] for row in rows if row["kind"] == kind)
+        filled = "" if len(kinds) == 1 else "filled: " if kind == kinds[0] else "open: "
+        counts.append(f"{filled}{kind} (n = {n})")
+        for bins, (colour, marker, _) in BINS.items():
             own = [row for row in rows if (row["kind"], row["bins"]) == (kind, bins)]
             if own:
-                n = max(row["n_experiments"] for row in own)
-                several = len({row["kind"] for row in rows}) > 1
                 panel.plot(
                     [row["predicted"] for row in own],
                     [row["observed"] for row in own],
@@ -184,14 +215,13 @@ def _reliability_panel(panel: Axes, rows: Sequence[Row]) -> None:
                     marker=marker,
                     markersize=4,
                     linewidth=1,
-                    fillstyle="full" if kind == rows[0]["kind"] else "none",
-                    label=f"{label}{f', {kind}' if several else ''} (n = {n})",
+                    fillstyle="full" if kind == kinds[0] else "none",
                 )
     panel.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
     panel.set_box_aspect(1)
     _plain_decades(panel)
-    panel.grid(color="#E6E6E6", linewidth=0.8)
-    panel.legend(frameon=False, fontsize="x-small", loc="upper left")
+    panel.grid(color=GRID, linewidth=0.8)
+    return counts
 
 
 def plot_groups(folder: Path, names: Sequence[str], stem: Path, breakdown: str, order: Sequence[str]) -> None:
@@ -204,6 +234,7 @@ def plot_groups(folder: Path, names: Sequence[str], stem: Path, breakdown: str, 
         ]
         for name in names
     }
+    tables = {name: _of_main_kind(rows) for name, rows in tables.items()}
     told = {name: rows for name, rows in tables.items() if len({row["part"] for row in rows}) > 1}
     what = {"identity": "identity to the nearest training factor"}.get(breakdown, f"number of {breakdown}")
     with fresh_style():
@@ -218,26 +249,35 @@ def plot_groups(folder: Path, names: Sequence[str], stem: Path, breakdown: str, 
             _only(figure, "no protocol has more than one group")
         for panel in panels[::3]:
             panel.set_ylabel("mean AUPRC")
-        handles = {
-            line.get_label(): line for panel in panels for line in panel.get_lines() if line.get_label() in LINES
-        }
-        if handles:
-            shown = [handles[name] for name in LINES if name in handles]
-            place = {"loc": "outside lower center", "ncols": 3 if len(told) < 3 else len(shown)}
-            names = [line.get_label() for line in shown]
-            labels = [f"{name} †" if name in PEEKING else name for name in names]
-            figure.legend(shown, labels, **place, frameon=False, fontsize="small")
+        handles = {line.get_label(): line for panel in panels for line in panel.get_lines()}
+        shown = [name for name in (*LINES, CHANCE) if name in handles]
+        if shown:
+            labels = [f"{name} †" if name in PEEKING else name for name in shown]
+            figure.legend(
+                [handles[name] for name in shown],
+                labels,
+                loc="outside lower center",
+                ncols=3 if len(told) < 3 else 4,
+                title="† looks at measurements of the tested bins" if set(shown) & set(PEEKING) else None,
+                title_fontsize="small",
+                frameon=False,
+                fontsize="small",
+            )
         save(figure, stem)
 
 
+def _of_main_kind(rows: Sequence[Row]) -> list[Row]:
+    """Of several kinds of experiments, the rows of the one that most are of."""
+    kind = max(rows, key=lambda row: row["n_experiments"], default={"kind": None})["kind"]
+    return [row for row in rows if row["kind"] == kind]
+
+
 def _group_panel(panel: Axes, rows: Sequence[Row], groups: Sequence[str]) -> None:
-    # Of several kinds of experiments, the one that most are of.
-    kind = max(rows, key=lambda row: row["n_experiments"])["kind"]
     place = {group: index for index, group in enumerate(groups)}
     counts = dict.fromkeys(groups, 0)
     for name, (colour, marker, style) in LINES.items():
         own = sorted(
-            (row for row in rows if (row["predictor"], row["kind"]) == (name, kind)),
+            (row for row in rows if row["predictor"] == name),
             key=lambda row: place[row["part"]],
         )
         if own:
@@ -254,10 +294,18 @@ def _group_panel(panel: Axes, rows: Sequence[Row], groups: Sequence[str]) -> Non
             )
             if name == MODEL:
                 counts |= {row["part"]: row["n_experiments"] for row in own}
+                _draw_chance(panel, [place[row["part"]] for row in own], [row["mean_prevalence"] for row in own])
     panel.set_xticks(range(len(groups)), [f"{group}\nn = {counts[group]}" for group in groups], fontsize="small")
     panel.set_xlim(-0.4, len(groups) - 0.6)
-    panel.set_ylim(bottom=0)
-    panel.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    _from_zero(panel)
+    panel.grid(axis="y", color=GRID, linewidth=0.8)
+
+
+CHANCE = "mean prevalence, what chance gives"
+
+
+def _draw_chance(panel: Axes, x: Sequence[float], prevalences: Sequence[float]) -> None:
+    panel.plot(x, prevalences, color=GREY, linestyle=":", linewidth=1.3, zorder=2, label=CHANCE)
 
 
 def plot_learning(folder: Path, stem: Path) -> None:
@@ -273,16 +321,31 @@ def plot_learning(folder: Path, stem: Path) -> None:
                 own = [row for row in rows if (row["what"], row["protocol"]) == (what, protocol)]
                 if own:
                     _curve(panel, own, protocol, OF_PROTOCOLS[index % 8], MARKERS[index % 8])
+                    _chance_of_protocol(panel, folder, protocol, [row["amount"] for row in own])
             amounts = sorted({row["amount"] for row in rows if row["what"] == what})
             panel.set_xscale("log")
             panel.set_xticks(amounts, [f"{amount:g}" for amount in amounts], minor=False)
             panel.minorticks_off()
             panel.set_xlabel(f"{_AMOUNTS.get(what, what)}, log scale")
-            panel.set_ylim(bottom=0)
-            panel.grid(color="#E6E6E6", linewidth=0.8)
+            _from_zero(panel)
+            panel.grid(color=GRID, linewidth=0.8)
             panel.legend(frameon=False, fontsize="small", title="n: runs, each of a seed", title_fontsize="small")
         panels[0].set_ylabel("mean AUPRC")
         save(figure, stem)
+
+
+def _from_zero(panel: Axes) -> None:
+    """A y axis from just below 0, so that chance is seen above the axis."""
+    panel.set_ylim(bottom=-0.02 * panel.get_ylim()[1])
+
+
+def _chance_of_protocol(panel: Axes, folder: Path, label: str, amounts: Sequence[float]) -> None:
+    """Mean prevalence in a protocol's test, which has one for all amounts of training."""
+    names = [protocol.name for protocol in PROTOCOLS if protocol.label == label]
+    if names and is_copied(folder, names[0]):
+        rows = read_copy(folder, names[0], "experiments")
+        prevalence = float(np.mean([row["prevalence"] for row in rows if not math.isnan(row[MODEL])]))
+        _draw_chance(panel, [min(amounts), max(amounts)], [prevalence, prevalence])
 
 
 _AMOUNTS = {"training Mb": "training sequence, Mb", "factors": "training factors"}

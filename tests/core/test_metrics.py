@@ -15,6 +15,7 @@ from tfbind.core.metrics import (
     operating_points,
     percentile_interval,
     recall_at_fdr,
+    reliability_by_probability,
     reliability_curve,
     resampled_blocks,
     threshold_at_fdr,
@@ -203,6 +204,28 @@ def test_reliability_accounts_for_every_bin(ranking, bins):
     assert curve.predicted @ curve.count == pytest.approx(probabilities.sum())
     assert curve.observed @ curve.count == pytest.approx(labels.sum())
     assert (np.diff(curve.predicted) > -1e-12).all()
+
+
+def test_reliability_by_probability_tells_of_high_ones_alike():
+    labels = np.array([False, False, True, False, True, True, True])
+    probabilities = np.array([0.0, 1e-5, 1e-5, 0.02, 0.6, 0.9, 1.0], dtype=np.float32)
+    curve = reliability_by_probability(operating_points(labels, probabilities))
+    assert curve.count.tolist() == [1, 2, 1, 3]
+    np.testing.assert_allclose(curve.predicted, [0, 1e-5, 0.02, 2.5 / 3], rtol=1e-6)
+    np.testing.assert_allclose(curve.observed, [0, 0.5, 0, 1])
+    nothing = reliability_by_probability(operating_points(np.zeros(0, bool), np.zeros(0)))
+    assert nothing.count.size == 0
+
+
+@given(rankings())
+def test_reliability_by_probability_accounts_for_every_bin(ranking):
+    labels, scores = ranking
+    probabilities = (scores - scores.min()) / max(np.ptp(scores), 1)
+    curve = reliability_by_probability(operating_points(labels, probabilities))
+    assert curve.count.sum() == labels.size and (curve.count > 0).all()
+    assert curve.predicted @ curve.count == pytest.approx(probabilities.sum())
+    assert curve.observed @ curve.count == pytest.approx(labels.sum())
+    assert (np.diff(curve.predicted) > 0).all()
 
 
 def test_calibration_error_tells_calibrated_from_overconfident_at_low_prevalence():

@@ -356,8 +356,9 @@ def test_parts_and_reliability_are_written(tiny_run, written):
     own = [row for row in own if row["predictor"] == "tfbind"]
     row = whole["SIM01.CT1", "tfbind", "model"]
     assert sum(int(each["count"]) for each in own) == row["n_bins"]
-    gaps = [int(each["count"]) * abs(float(each["observed"]) - float(each["predicted"])) for each in own]
-    assert sum(gaps) / row["n_bins"] == pytest.approx(row["ece"], rel=1e-3)
+    bound = sum(int(each["count"]) * float(each["observed"]) for each in own)
+    assert bound == pytest.approx(row["n_bound"], rel=1e-3)
+    assert [float(each["predicted"]) for each in own] == sorted(float(each["predicted"]) for each in own)
 
 
 def test_other_predictions_are_scored_beside_the_rest(opened, tmp_path):

@@ -291,6 +291,30 @@ def reliability_of_points(points: OperatingPoints, bins: int = 15) -> Reliabilit
     return ReliabilityCurve(predicted[::-1], observed[::-1], count[::-1])
 
 
+def reliability_by_probability(points: OperatingPoints, steps: int = 4) -> ReliabilityCurve:
+    """A reliability curve whose groups are `steps` equal steps of a decade of probability, from 1e-9 on.
+
+    Groups of equal mass tell nearly nothing of high probabilities, which few bins have: these tell of each alike.
+
+    Parameters
+    ----------
+    points
+        Of probabilities.
+    """
+    called = points.true_calls + points.false_calls
+    count, bound = np.diff(called, prepend=0), np.diff(points.true_calls, prepend=0)
+    values = points.thresholds.astype(np.float64)
+    # Certainty is of the highest group. Of float32, a hair below an edge is the edge.
+    step = np.minimum(np.floor(np.log10(np.maximum(values, 1e-9)) * steps + 1e-6), -1).astype(np.int64)
+    first = np.flatnonzero(np.diff(step, prepend=1))[::-1]
+    if first.size == 0:
+        return ReliabilityCurve(np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
+    predicted, observed, bins = (
+        np.add.reduceat(each, first[::-1])[::-1] for each in (values * count, bound, count)
+    )
+    return ReliabilityCurve(predicted / bins, observed / bins, bins)
+
+
 def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
     """Mean distance between predicted and observed frequency of binding, over groups of equal mass.
 

@@ -23,7 +23,6 @@ MOTIF_ACCESSIBILITY = "motif x accessibility"
 FACTOR_MEAN = "factor mean"
 OTHER_FACTORS = "other factors"
 NEAREST = "nearest factor"
-SHUFFLED = "protein shuffled"
 # Bins scanned at once.
 STRETCH = 1024
 # Half the base of the triangle by which peaks of other experiments are smoothed, bp.

@@ -14,17 +14,17 @@ from tfbind.core.metrics import (
     Ranking,
     average_precision_of_resamples,
     percentile_interval,
-    reliability_of_points,
+    reliability_by_probability,
     resampled_blocks,
 )
 from tfbind.core.progress import Progress
-from tfbind.evaluation.baselines import SHUFFLED, Predictor, Values, carried
+from tfbind.evaluation.baselines import Predictor, Values, carried
 from tfbind.evaluation.breakdown import Part, Parts
 from tfbind.evaluation.fdr import Calls
 from tfbind.evaluation.held_out import require_held_out
 from tfbind.evaluation.loci import MODEL_BINS, Loci, Rule
 from tfbind.evaluation.scene import Scene
-from tfbind.evaluation.tables import KEY, MODEL, is_judgeable, score_ranking
+from tfbind.evaluation.tables import KEY, MODEL, SHUFFLED, is_judgeable, score_ranking
 from tfbind.model.batching import factor_batch, shuffle_proteins
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT
@@ -250,7 +250,7 @@ def _score(
             }
         )
     if probabilities and is_judgeable(row):
-        curve = reliability_of_points(ranking.points())
+        curve = reliability_by_probability(ranking.points())
         known = {name: row[name] for name in KEY}
         scores.reliability += [
             {**known, "group": group, **dict(zip(curve._fields, each, strict=True))}

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_path
 from tfbind.evaluation.loci import DREAM_BINS
-from tfbind.evaluation.tables import KINDS, MODEL, Row, is_judgeable, left_out_sentence
+from tfbind.evaluation.tables import KINDS, MODEL, SHUFFLED, Row, is_judgeable, left_out_sentence
 from tfbind.evaluation.tsv import read_rows
+from tfbind.figures.style import BLUE, GREEN, GREY, GRID, PURPLE, VERMILLION, fresh_style, save
 from tfbind.training.history import HISTORY_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's colours, told apart with any colour vision; kinds differ in marker as well.
-BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B"
+# Kinds differ in marker as well as in colour.
 STYLE_OF_KIND = dict(zip(KINDS, ((BLUE, "o"), (VERMILLION, "^"), (GREEN, "s"), (PURPLE, "D")), strict=True))
 
 _POINTS_AS_VECTORS = 3000  # more are drawn as an image inside the SVG, which stays small
@@ -73,7 +71,7 @@ def plot_evaluation(rows: Iterable[Row], path_stem: str | Path, *, title: str) -
         save(figure, path_stem)
 
 
-def plot_history(history_tsv: str | Path, path_stem: str | Path) -> None:
+def plot_history(history_tsv: str | Path, path_stem: str | Path, *, chance: float | None = None) -> None:
     """Plot loss and validation AUPRC of a training run over its steps, to `path_stem`.svg and .png.
 
     Parameters
@@ -83,6 +81,8 @@ def plot_history(history_tsv: str | Path, path_stem: str | Path) -> None:
         where they were not measured. Other columns are not looked at.
     path_stem
         Path without suffix.
+    chance
+        Validation AUPRC of chance: the mean prevalence of the validation; None: not known.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def plot_history(history_tsv: str | Path, path_stem: str | Path) -> None:
         figure.suptitle("Training history", fontweight="bold")
         above, below = figure.subplots(2, 1, sharex=True)
         _plot_loss(above, history["step"], history["loss"])
-        _plot_validation(below, history["step"], history["validation_auprc"])
+        _plot_validation(below, history["step"], history["validation_auprc"], chance)
         above.tick_params(labelbottom=True)
         save(figure, path_stem)
 
@@ -156,12 +156,13 @@ def _plot_predictors(axes: Axes, rows: Sequence[Row], lanes: Sequence[tuple[str,
 
 def _plot_against_best(axes: Axes, rows: Sequence[Row], log: bool) -> None:
     """The model's AUPRC against the best other's, by experiment; against the prevalence if it is alone."""
-    alone = all(row["predictor"] == MODEL for row in rows)
+    own = (MODEL, SHUFFLED)
+    alone = all(row["predictor"] in own for row in rows)
     best: dict[str, float] = {}
     for row in rows:
         if alone:
             best[row["experiment"]] = row["prevalence"]
-        elif row["predictor"] != MODEL:
+        elif row["predictor"] not in own:
             best[row["experiment"]] = max(row["auprc"], best.get(row["experiment"], 0.0))
     compared = [row for row in rows if row["predictor"] == MODEL and row["experiment"] in best]
     n, better = len(compared), sum(row["auprc"] > best[row["experiment"]] for row in compared)
@@ -186,7 +187,8 @@ def _plot_against_best(axes: Axes, rows: Sequence[Row], log: bool) -> None:
     other = "prevalence, the AUPRC of chance" if alone else "AUPRC of the best other predictor"
     rival = "chance" if alone else "the best other predictor"
     axes.set_title(f"{MODEL} beats {rival} in {better} of {n}", loc="left")
-    axes.set_xlabel(f"{other}{LOG_NOTE * log}\n(n = {n} experiments, one point each)")
+    note = f", {SHUFFLED} aside" if any(row["predictor"] == SHUFFLED for row in rows) else ""
+    axes.set_xlabel(f"{other}{LOG_NOTE * log}\n(n = {n} experiments, one point each{note})")
     axes.set_ylabel(f"AUPRC of {MODEL}{LOG_NOTE * log}")
 
 
@@ -244,7 +246,7 @@ def scale_auprc(axes: Axes, rows: Sequence[Row], log: bool, axis: str) -> None:
     else:
         of_axis.set_major_locator(MaxNLocator(6))
     axes.set(**{f"{axis}lim": limits})
-    axes.grid(axis=axis, color="#E6E6E6", linewidth=0.8)
+    axes.grid(axis=axis, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
@@ -265,23 +267,25 @@ def _mean_prevalence(rows: Sequence[Row]) -> float:
 
 def _plot_loss(axes: Axes, step: NDArray, loss: NDArray) -> None:
     measured = np.isfinite(loss)
-    axes.set_title("Training loss", loc="left")
-    axes.set_ylabel("loss")
+    n = int(measured.sum())
+    axes.set_title(f"Training loss (n = {n} times logged)", loc="left")
+    axes.set_ylabel("loss, nats")
     if not measured.any():
         say_only(axes, "not measured")
         return
     step, loss = step[measured], loss[measured]
-    axes.plot(step, loss, color=BLUE, linewidth=0.8, alpha=0.4, marker="o" * (step.size == 1), label="as logged")
     width = max(1, step.size // 50)
+    thin = {"linewidth": 0.8, "alpha": 0.4} if width > 1 else {"linewidth": 1.5}
+    axes.plot(step, loss, color=BLUE, **thin, marker="o" * (step.size == 1), label="as logged")
     if width > 1:
         axes.plot(
             step, _running_mean(loss, width), color=BLUE, linewidth=2, label=f"mean of the last {width} rows"
         )
         axes.legend(frameon=False)
-    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
 
 
-def _plot_validation(axes: Axes, step: NDArray, auprc: NDArray) -> None:
+def _plot_validation(axes: Axes, step: NDArray, auprc: NDArray, chance: float | None) -> None:
     measured = np.isfinite(auprc)
     axes.set_xlabel("training step")
     axes.set_ylabel("mean AUPRC")
@@ -293,9 +297,17 @@ def _plot_validation(axes: Axes, step: NDArray, auprc: NDArray) -> None:
     best = int(np.argmax(auprc))
     axes.plot(step, auprc, color=VERMILLION, marker="o", markersize=4 if step.size < 100 else 0)
     axes.plot(step[best], auprc[best], marker="*", markersize=15, color="black", linestyle="none")
-    axes.set_title(f"Validation AUPRC: best {auprc[best]:.3g} at step {int(step[best]):,} (star)", loc="left")
+    axes.set_title(
+        f"Validation AUPRC (n = {step.size} times): best {auprc[best]:.3g} at step {int(step[best]):,} (star)",
+        loc="left",
+    )
+    if chance is not None:
+        axes.axhline(chance, color=GREY, linestyle=":", zorder=1)
+        axes.set_xlabel(
+            f"training step\n(dotted: mean prevalence of the validation {chance:.3g}, what chance gives)"
+        )
     axes.set_ylim(0, max(1.15 * auprc.max(), 1e-6))
-    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
 
 
 def _running_mean(values: NDArray, width: int) -> NDArray:
@@ -342,32 +354,3 @@ def _problem_of_value(text: str, column: str, before: Sequence[float]) -> str | 
     if column == "validation_auprc" and not 0 <= value <= 1:
         return f"{text} does not lie between 0 and 1"
     return None
-
-
-@contextmanager
-def fresh_style() -> Iterator[None]:
-    """Matplotlib's defaults, whatever the user's settings, and names in SVG files that do not vary by run."""
-    import matplotlib
-
-    settings: Mapping[str, Any] = {
-        "svg.hashsalt": "tfbind",
-        "text.parse_math": False,  # a name may hold a $
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": "medium",
-        "savefig.dpi": 150,
-        "figure.dpi": 150,
-    }
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings)
-        yield
-
-
-def save(figure: Figure, path_stem: str | Path) -> None:
-    """Write a figure to `path_stem`.svg and .png."""
-    with atomic_path(f"{path_stem}.svg") as temporary:
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
-    with atomic_path(f"{path_stem}.png") as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MODEL = "tfbind"
+# The model itself, told nothing of the factor's protein: no rival, but a question to it.
+SHUFFLED = "protein shuffled"
 KINDS = ("seen", "unseen factor", "unseen cell type", "unseen factor and cell type")
 
 _NAMES = ("experiment", "factor", "cell_type", "kind", "predictor", "bins", "fold", "seed")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tfbind.contexts.accessibility import binned_accessibility
 from tfbind.contexts.contextset import ContextSet
+from tfbind.core.progress import told
 from tfbind.genome.intervals import bin_count, cut
 from tfbind.genome.reference import Reference
 from tfbind.model.contexts import ContextBatch, context_batch
@@ -167,11 +168,15 @@ def open_genome_data(
         read = range(count) if only is None else only.get(chrom, range(0))
         parts[chrom] = range(max(0, read.start), min(count, read.stop))
 
-    def binned(paths: Sequence[Path | None]) -> dict[str, np.ndarray]:
-        return {chrom: _binned(paths, reference, chrom, bin, read) for chrom, read in parts.items()}
+    def binned(paths: Sequence[Path | None], what: str) -> dict[str, np.ndarray]:
+        chromosomes = parts
+        if only is None:
+            total = sum(reference.sizes.values())
+            chromosomes = told(parts, f"reading {what}", total, unit="bp", amount=reference.sizes.__getitem__)
+        return {chrom: _binned(paths, reference, chrom, bin, parts[chrom]) for chrom in chromosomes}
 
-    accessibility = binned(tracks)
-    others = [binned(paths) for paths in (further or {}).values()]
+    accessibility = binned(tracks, "accessibility")
+    others = [binned(paths, name) for name, paths in (further or {}).items()]
     has_further = None
     if others:
         has_further = np.array([[path is not None for path in paths] for paths in further.values()]).T

@@ -6,7 +6,7 @@ needs them, the signal (coverage) and the scores of peaks too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir, read_json, sha256_bytes, sha256_file, sha256_json, write_json
+from tfbind.core.progress import told
 from tfbind.genome.bigwig import read_chromosome_bins
 from tfbind.genome.intervals import (
     ChromosomeIntervals,
@@ -25,6 +26,7 @@ from tfbind.genome.intervals import (
     read_intervals,
 )
 from tfbind.genome.reference import Reference
+from tfbind.genome.regions import Region
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
 
 FORMAT = 2
@@ -121,7 +123,7 @@ def build_targets(
             half_width=half_width,
             excluded=reference.excluded,
         )
-        for experiment in experiments
+        for experiment in told(experiments, "reading peaks", len(experiments), unit="experiments")
     ]
     for experiment, found in zip(experiments, peaks, strict=True):
         if not found.total:
@@ -134,7 +136,8 @@ def build_targets(
     bound = np.zeros(len(experiments), dtype=np.int64)
     checksums: dict[str, dict[str, str]] = {}
     with atomic_dir(output) as folder:
-        for index, (chrom, size) in enumerate(reference.sizes.items()):
+        sizes, total = reference.sizes.items(), sum(reference.sizes.values())
+        for index, (chrom, size) in enumerate(told(sizes, "writing targets", total, unit="bp", amount=_size)):
             columns = [
                 label_bins(found[chrom].spans, size, bin, bound_fraction=bound_fraction) for found in peaks
             ]
@@ -182,6 +185,10 @@ def build_targets(
         about["checksum"] = sha256_json(about)
         write_json(folder / "targets.json", about)
     return about
+
+
+def _size(chromosome: tuple[str, int]) -> int:
+    return chromosome[1]
 
 
 def _listed_peaks(peaks: Sequence[Intervals], chrom: str) -> np.ndarray:
@@ -312,6 +319,19 @@ class Targets:
     def experiments(self) -> list[dict[str, Any]]:
         """Name, factor, cell type and counts of each column."""
         return self.about["experiments"]
+
+
+def mean_prevalence(targets: Targets, names: Collection[str], regions: Sequence[Region]) -> float | None:
+    """Mean share of bound bins, over the named experiments that are bound in the regions; None: none is."""
+    bin = targets.about["bin"]
+    columns = [column for column, each in enumerate(targets.experiments) if each["name"] in names]
+    bound = np.zeros((2, len(columns)), dtype=np.int64)
+    for region in regions:
+        bins = region.bins(bin)
+        labels = targets.labels[region.chrom][bins.start : bins.stop, columns]
+        bound += [(labels == BOUND).sum(0), (labels != LEFT_OUT).sum(0)]
+    there = bound[0] > 0
+    return float((bound[0] / np.maximum(bound[1], 1))[there].mean()) if there.any() else None
 
 
 def _open_arrays(folder: Path, about: dict[str, Any], suffix: str = "") -> dict[str, np.ndarray]:

@@ -42,7 +42,9 @@ rule train:
 
 rule plot_history:
     input:
-        rules.train.output.history,
+        history=rules.train.output.history,
+        targets=rules.targets.output,
+        split=rules.split.output,
     output:
         svg=f"{RESULTS}/{MEMBER}training/history.svg",
         png=f"{RESULTS}/{MEMBER}training/history.png",
@@ -54,4 +56,5 @@ rule plot_history:
     params:
         stem=subpath(output.svg, strip_suffix=".svg"),
     shell:
-        "tfbind plot-history {input:q} --output {params.stem:q} > {log:q} 2>&1"
+        "tfbind plot-history {input.history:q} --targets {input.targets:q} --split {input.split:q}"
+        " --output {params.stem:q} > {log:q} 2>&1"
