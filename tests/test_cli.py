@@ -32,6 +32,7 @@ VERBS = [
     "download",
     "reference",
     "accessibility",
+    "signal",
     "factors",
     "contexts",
     "targets",
@@ -193,7 +194,7 @@ def test_schema_writes_the_schemas(tmp_path):
         main, ["schema", "--output", str(tmp_path / "schemas"), "--reference", str(tmp_path / "README.md")]
     )
     assert result.exit_code == 0, result.output
-    assert len(list((tmp_path / "schemas").glob("*.schema.json"))) == 4
+    assert len(list((tmp_path / "schemas").glob("*.schema.json"))) == 5
     assert "windows" in (tmp_path / "README.md").read_text()
 
 

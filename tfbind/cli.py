@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
     from tfbind.model.checkpoint import Checkpoint
-    from tfbind.tables import CellTypeRow, DataSet
+    from tfbind.tables import CellTypeRow, DataSet, SignalRow
     from tfbind.training.targets import Targets
 
 PROTEIN_CACHE = Path("resources/protein_embeddings")
@@ -107,6 +107,12 @@ tracks_option = click.option(
     type=FILE,
     required=True,
     help="Folder with the accessibility of each cell type, CELL_TYPE.bw, made by `tfbind accessibility`.",
+)
+signals_option = click.option(
+    "--signals",
+    type=FILE,
+    help="Folder with the signals of tables.signals, SIGNAL/CELL_TYPE.bw, made by `tfbind signal`; left out "
+    "where there is no such table.",
 )
 threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all if not given.")
 gpus_option = click.option(
@@ -239,6 +245,35 @@ def accessibility(configs: tuple[Path, ...], cell_type: str, reference: Path, ou
         output,
         smoothing=config.accessibility.smoothing,
         resolution=config.accessibility.resolution,
+    )
+    write_json(output.with_name(f"{output.name}.json"), summary)
+
+
+@main.command()
+@config_option
+@click.option("--signal", required=True, help="A signal of the table of signals.")
+@click.option("--cell-type", help="A cell type that it is known of; left out if the file is for every one (`*`).")
+@reference_option
+@output_option("bigWig to make, SIGNAL/CELL_TYPE.bw in the folder of signals, or SIGNAL/_all.bw.")
+def signal(configs: tuple[Path, ...], signal: str, cell_type: str | None, reference: Path, output: Path) -> None:
+    """Turn the file of a further signal of a cell type into a normalised bigWig, as of accessibility."""
+    from tfbind.contexts.accessibility import ENDS, build_accessibility
+    from tfbind.core.files import write_json
+    from tfbind.genome.reference import Reference
+    from tfbind.inputs import source_file
+
+    config, dataset = _read(configs)
+    row = _signal(dataset, signal, cell_type, config)
+    summary = build_accessibility(
+        source_file(row.source, file=config.tables.signals, row=row.row, column="source"),
+        Reference.open(reference),
+        output,
+        kind=row.kind,
+        smoothing=config.accessibility.smoothing,
+        resolution=config.accessibility.resolution,
+        shortest=row.shortest,
+        longest=row.longest,
+        count=row.count or ENDS,
     )
     write_json(output.with_name(f"{output.name}.json"), summary)
 
@@ -408,6 +443,7 @@ def homology(configs: tuple[Path, ...], reference: Path, targets: Path, split: P
 @targets_option
 @split_option
 @tracks_option
+@signals_option
 @click.option("--state", type=FILE, required=True, help="Folder that keeps the state of an unfinished training.")
 @click.option("--history", type=FILE, required=True, help="TSV of losses and validation scores to write.")
 @output_option("Folder of the model to make.")
@@ -432,6 +468,7 @@ def train(
     targets: Path,
     split: Path,
     accessibility: Path,
+    signals: Path | None,
     state: Path,
     history: Path,
     output: Path,
@@ -467,9 +504,9 @@ def train(
     _use_threads(threads)
     cell_types = [row.cell_type for row in dataset.cell_types]
     # From here on: reading the data may take minutes.
-    signals = StopSignals(patient=is_worker())
+    stop_signals = StopSignals(patient=is_worker())
     try:
-        with signals, reported(device, config.training.precision):
+        with stop_signals, reported(device, config.training.precision):
             train_model(
                 config,
                 Reference.open(reference),
@@ -483,8 +520,9 @@ def train(
                 output=output,
                 device=device,
                 context_set=_context_set(contexts, _trained(dataset, config)),
-                signals=signals,
+                signals=stop_signals,
                 aliases={row.cell_type: row.aliases for row in dataset.cell_types},
+                further=_further(dataset.cell_types, signals, dataset, config),
             )
     except Stopped as stopped:
         click.echo(f"tfbind: {stopped}; the same command goes on from there (state: {state})", err=True)
@@ -498,6 +536,7 @@ def train(
 @contexts_option
 @targets_option
 @tracks_option
+@signals_option
 @output_option("Folder of the ensemble to make.")
 @click.argument("models", type=FILE, nargs=-1, required=True)
 @threads_option
@@ -509,6 +548,7 @@ def ensemble(
     contexts: Path | None,
     targets: Path,
     accessibility: Path,
+    signals: Path | None,
     output: Path,
     models: tuple[Path, ...],
     threads: int | None,
@@ -542,6 +582,7 @@ def ensemble(
             [row.cell_type for row in rows],
             [_track(row, accessibility) for row in rows],
             context_set=_models_context_set(contexts, rows, joined),
+            further=_further(rows, signals, dataset, config, joined),
         )
     save_ensemble(output, folders, joined)
 
@@ -623,6 +664,7 @@ def assemble(
     type=FILE,
     help="Its accessibility bigWig; left out if it has none. Of several cell types: the folder of CELL_TYPE.bw.",
 )
+@signals_option
 @click.option(
     "--batch",
     type=click.IntRange(min=0),
@@ -648,6 +690,7 @@ def render(
     model: Path,
     embedding: Path,
     accessibility: Path | None,
+    signals: Path | None,
     batch: int | None,
     wanted: tuple[str, ...],
     region: str | None,
@@ -680,7 +723,8 @@ def render(
         only = {where.chrom: range(where.first - around, where.first + where.count + around)}
     context_set = _models_context_set(contexts, rows, checkpoint)
     learnt = checkpoint.about["contexts"]["learnt"]
-    data = open_genome_data(genome, tracks, bin=config.windows.bin, only=only)
+    further = _further(rows, signals, dataset, config, checkpoint)
+    data = open_genome_data(genome, tracks, bin=config.windows.bin, only=only, further=further)
     with _on_device(checkpoint, config, gpus):
         render_cell_types(
             checkpoint,
@@ -693,9 +737,9 @@ def render(
                 CellTypeTracks(
                     row.cell_type,
                     output if len(rows) == 1 else output / row.cell_type,
-                    _context(row, track, context_set, learnt),
+                    _context(row, track, context_set, learnt) | _signals_told(row, column, further, dataset),
                 )
-                for row, track in zip(rows, tracks, strict=True)
+                for column, (row, track) in enumerate(zip(rows, tracks, strict=True))
             ],
             region=where,
             uncertainty=config.prediction.uncertainty,
@@ -725,6 +769,7 @@ def gather(configs: tuple[Path, ...], output: Path, batches: tuple[Path, ...]) -
 @targets_option
 @split_option
 @tracks_option
+@signals_option
 @click.option("--steps", type=click.IntRange(min=1), help="Steps a factor; those of the training if not given.")
 @click.option(
     "--seed", type=click.IntRange(min=0), help="Seed of the trainings; that of the configuration if not given."
@@ -737,13 +782,14 @@ def factor_cnn(
     targets: Path,
     split: Path,
     accessibility: Path,
+    signals: Path | None,
     steps: int | None,
     seed: int | None,
     output: Path,
     threads: int | None,
 ) -> None:
     """Train a small network of each tested factor on its own peaks alone, and predict the test: a baseline."""
-    from tfbind.evaluation.factor_cnn import NAME, SEES, Schedule, predict_alone
+    from tfbind.evaluation.factor_cnn import NAME, Schedule, predict_alone, seen
     from tfbind.evaluation.predictions import write_predictions
     from tfbind.genome.reference import Reference
     from tfbind.model.data import open_genome_data
@@ -757,8 +803,9 @@ def factor_cnn(
     parts.require_fitting(genome.checksum, config.windows.bin)
     rows = _measured(dataset, labels)
     tracks = [_track(row, accessibility) for row in rows]
+    further = _further(rows, signals, dataset, config)
     found = predict_alone(
-        open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels),
+        open_genome_data(genome, tracks, bin=config.windows.bin, labels=labels.labels, further=further),
         labels.experiments,
         [row.cell_type for row in rows],
         parts,
@@ -766,7 +813,7 @@ def factor_cnn(
         schedule=Schedule(steps or config.training.steps),
     )
     rule = config.evaluation.dream_rule
-    write_predictions(output, parts, found, name=NAME, sees=SEES, probabilities=True, rule=rule)
+    write_predictions(output, parts, found, name=NAME, sees=seen(list(further)), probabilities=True, rule=rule)
 
 
 @main.command()
@@ -783,6 +830,7 @@ def factor_cnn(
     help="Folder that `tfbind assemble` made; without it, the regions of the test are embedded first.",
 )
 @tracks_option
+@signals_option
 @click.option(
     "--predictions",
     type=FILE,
@@ -802,6 +850,7 @@ def evaluate(
     model: Path,
     embedding: Path | None,
     accessibility: Path,
+    signals: Path | None,
     predictions: tuple[Path, ...],
     output: Path,
     threads: int | None,
@@ -829,6 +878,7 @@ def evaluate(
         _factor_set(factors, checkpoint),
         {row.cell_type: _track(row, accessibility) for row in rows},
         context_set,
+        _further(rows, signals, dataset, config, checkpoint),
     )
     with _on_device(checkpoint, config, gpus):
         scores = write_evaluation(config, scene, checkpoint, output, embedding=embedding, predictions=predictions)
@@ -860,6 +910,7 @@ def gather_folds(output: Path, evaluations: tuple[Path, ...]) -> None:
 @targets_option
 @split_option
 @tracks_option
+@signals_option
 @click.option("--work", type=FILE, required=True, help="Folder that keeps models and scores of what is done.")
 @output_option("TSV to write.")
 @threads_option
@@ -873,6 +924,7 @@ def ablate(
     targets: Path,
     split: Path,
     accessibility: Path,
+    signals: Path | None,
     work: Path,
     output: Path,
     threads: int | None,
@@ -898,6 +950,7 @@ def ablate(
         [row.cell_type for row in rows],
         [_track(row, accessibility) for row in rows],
         _context_set(contexts, rows),
+        _further(rows, signals, dataset, config),
     )
     try:
         table = ablate(read_variants(variants, config), folders, work, device=_device(config, gpus))
@@ -939,6 +992,50 @@ def _cell_type(dataset: DataSet, name: str, config: Config) -> CellTypeRow:
     raise InputError(
         f"there is no cell type '{name}'", file=config.tables.cell_types, mend=f"take one of {known}"
     )
+
+
+def _signal(dataset: DataSet, name: str, cell_type: str | None, config: Config) -> SignalRow:
+    """The row of a signal that is known of a cell type, or of every one."""
+    from tfbind.tables import EVERY
+
+    rows = [row for row in dataset.signals if row.signal == name]
+    for row in rows:
+        if row.cell_type == (EVERY if cell_type is None else cell_type):
+            return row
+    if rows and rows[0].cell_type == EVERY:
+        raise InputError(
+            f"the signal {name} is one of every cell type", key="--cell-type", mend="leave --cell-type out"
+        )
+    known = rows or dataset.signals
+    raise InputError(
+        f"there is no signal {name} of {'every cell type' if cell_type is None else cell_type}",
+        key="tables.signals",
+        file=config.tables.signals,
+        mend=f"take one of {', '.join(f'{row.signal} of {row.cell_type}' for row in known)}"
+        if known
+        else "name a table of signals",
+    )
+
+
+def _further(
+    rows: Iterable[CellTypeRow],
+    folder: Path | None,
+    dataset: DataSet,
+    config: Config,
+    checkpoint: Checkpoint | None = None,
+) -> dict[str, list[Path | None]]:
+    """The signals of cell types beside accessibility: those that a model reads, or all of the table."""
+    from tfbind.inputs import further_signals
+
+    if folder is not None and not dataset.signals:
+        raise InputError(
+            "signals are given, and the configuration has no table of them",
+            file=folder,
+            key="tables.signals",
+            mend="name the table, or leave --signals out",
+        )
+    names = [row.cell_type for row in rows]
+    return further_signals(dataset, names, folder, None if checkpoint is None else checkpoint.signals)
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -1052,6 +1149,23 @@ def _context(
         "accessibility": name,
         "accessibility_sha256": None if accessibility is None else sha256_file(accessibility),
     }
+
+
+def _signals_told(
+    row: CellTypeRow, column: int, further: Mapping[str, Sequence[Path | None]], dataset: DataSet
+) -> dict[str, Any]:
+    """What the provenance of a track says of the signals that were read, file and bigWig; nothing without any."""
+    from tfbind.core.files import sha256_file
+
+    told = {}
+    for name, tracks in further.items():
+        found = dataset.signal(name, row.cell_type)
+        told[name] = None
+        if found is not None:
+            source = found.source
+            file = source.source if source.is_url else source.local_path.name
+            told[name] = {"source": file, "sha256": sha256_file(tracks[column])}
+    return {"signals": told} if told else {}
 
 
 def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Checkpoint]:

@@ -82,7 +82,7 @@ SourceField = Annotated[Source, BeforeValidator(_as_source, json_schema_input_ty
 
 
 class Tables(Section):
-    """The three tables that describe a data set."""
+    """The three tables that describe a data set, and a fourth where more is known of cell types."""
 
     factors: Path = Field(
         description="TSV of factors: factor, uniprot, sequence, sequence_sha256, motif, structure, sha256."
@@ -92,6 +92,11 @@ class Tables(Section):
     )
     experiments: Path = Field(
         description="TSV of experiments: factor, cell_type, assay, peaks, sha256, signal, reads, treatment."
+    )
+    signals: Path | None = Field(
+        None,
+        description="TSV of signals that are known of cell types beside accessibility: signal, cell_type, "
+        "source, sha256, kind, shortest, longest, count.",
     )
 
 
@@ -127,10 +132,10 @@ class WindowSettings(Section):
 
 
 class AccessibilitySettings(Section):
-    """From fragments or peaks to the accessibility track of a cell type."""
+    """From fragments or peaks to the accessibility track, and further signals, of a cell type."""
 
     smoothing: int = Field(150, description="Width over which each Tn5 cut is spread, bp.", ge=1)
-    resolution: int = Field(10, description="Resolution of the accessibility bigWig, bp.", ge=1)
+    resolution: int = Field(10, description="Resolution of the bigWigs, bp.", ge=1)
 
 
 class PieceSettings(Section):
@@ -322,7 +327,9 @@ class ContextDropout(Section):
     """How often, in training, each kind of what is known of a cell type is hidden, so that any of them serve."""
 
     text: float = Field(0.2, ge=0, lt=1, description="How often its text is hidden.")
-    accessibility: float = Field(0.05, ge=0, lt=1, description="How often its accessibility is hidden.")
+    accessibility: float = Field(
+        0.05, ge=0, lt=1, description="How often its accessibility is hidden, and each further signal by itself."
+    )
     learnt: float = Field(
         0.3,
         ge=0,

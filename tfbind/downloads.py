@@ -113,6 +113,7 @@ def _downloads(config: Config, dataset: DataSet) -> list[Download]:
 def _groups(config: Config, dataset: DataSet) -> list[tuple[str, list[Path]]]:
     """Name and paths of each batch; paths of the user's own files are among them."""
     tracks = _paths(row.accessibility for row in dataset.cell_types)
+    signals = _paths(row.source for row in dataset.signals)
     peaks = _paths(row.peaks for row in dataset.experiments)
     proteins = _paths([*config.factors.proteins, *config.factors.motifs, config.factors.domains])
     proteins += [local_path(uniprot_url(accession)) for accession in accessions_to_fetch(config, dataset)]
@@ -120,6 +121,7 @@ def _groups(config: Config, dataset: DataSet) -> list[tuple[str, list[Path]]]:
     return [
         ("reference", _paths([config.reference.fasta, config.reference.blacklist])),
         *_numbered("accessibility", tracks, LARGE_FILES, MOST_OF_LARGE),
+        *_numbered("signals", signals, LARGE_FILES, MOST_OF_LARGE),
         *_numbered("peaks", peaks, SMALL_FILES, MOST_OF_SMALL),
         *_numbered("proteins", proteins, SMALL_FILES, MOST_OF_SMALL),
         *_numbered("structures", structures, SMALL_FILES, MOST_OF_SMALL),

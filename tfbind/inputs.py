@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,53 @@ def check_factors(config: Config, dataset: DataSet, *, proteins: bool = True) ->
                 embedder.given(protein)
             if structure is not None:
                 structure.path(protein, factor.structure_of(number))
+
+
+def further_signals(
+    dataset: DataSet,
+    cell_types: Sequence[str],
+    folder: Path | None,
+    wanted: Sequence[str] | None = None,
+) -> dict[str, list[Path | None]]:
+    """The signals beside accessibility, by name: a bigWig for each of some cell types, None where it has none.
+
+    Parameters
+    ----------
+    folder
+        Where they lie, as `tfbind signal` makes them; None: nowhere.
+    wanted
+        The signals that a model reads, in its order: others of the table are not used, and those that the table
+        does not have are taken as not known; standard error tells of both. None: all of the table.
+
+    Raises
+    ------
+    InputError
+        A signal is known of one of the cell types, and no folder is given.
+    """
+    names = dataset.signal_names
+    if wanted is not None:
+        for name in names:
+            if name not in wanted:
+                _warn(f"the model was trained without the signal {name}, which is not used")
+        for name in wanted:
+            if name not in names:
+                _warn(f"the model reads the signal {name}, which is in no table: it is taken as not known")
+    found: dict[str, list[Path | None]] = {}
+    for name in names if wanted is None else wanted:
+        rows = [dataset.signal(name, cell_type) for cell_type in cell_types]
+        if folder is None and any(rows):
+            known = [cell_type for cell_type, row in zip(cell_types, rows, strict=True) if row is not None]
+            raise InputError(
+                f"the signal {name} is known of {', '.join(known)}, and not given",
+                key="tables.signals",
+                mend="give the folder of signals by --signals",
+            )
+        found[name] = [None if row is None else folder / row.track for row in rows]
+    return found
+
+
+def _warn(what: str) -> None:
+    print(f"tfbind: warning: {what}", file=sys.stderr, flush=True)
 
 
 def _there(folder: Path, names: Sequence[str]) -> list[Path]:

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from tfbind.config import Config, Section, Source, config_schema, section_of
 from tfbind.core.files import atomic_path, write_json
-from tfbind.tables import CellTypeRow, ExperimentRow, FactorRow, TableRow, columns, table_schema
+from tfbind.tables import CellTypeRow, ExperimentRow, FactorRow, SignalRow, TableRow, columns, table_schema
 
 SCHEMAS = Path("workflow/schemas")
 REFERENCE = Path("config/README.md")
@@ -24,6 +24,7 @@ TABLES: dict[str, type[TableRow]] = {
     "factors": FactorRow,
     "cell_types": CellTypeRow,
     "experiments": ExperimentRow,
+    "signals": SignalRow,
 }
 
 
@@ -176,6 +177,9 @@ Several files may be given; later ones override earlier ones, key by key (a list
 3. Run `snakemake -n --configfile config/mine/config.yaml`. The configuration and the tables are checked
    before anything runs; what is wrong is told with file, row and column, or with its key, and with what mends
    it.
+
+What is known of cell types along the genome beside accessibility, such as FAIRE-seq, histone marks or
+conservation, goes into a fourth table, `signals.tsv`, which the configuration names by `tables.signals`.
 
 A factor or cell type need not have an experiment: tracks are predicted for all of the tables.
 

@@ -1,4 +1,4 @@
-"""The three tables of a data set: what a row may say, reading them, and what they make the workflow need.
+"""The tables of a data set: what a row may say, reading them, and what they make the workflow need.
 
 A table is tab-separated text in UTF-8 with a header; lines that begin with `#` are comments. Columns are
 known by their names; optional ones may be left out or left empty.
@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_origin
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from tfbind.config import Config, Section, Source
+from tfbind.contexts.accessibility import ENDS, FRAGMENTS, KINDS, MIDDLE, source_kind
 from tfbind.contexts.text import TextEncoder
 from tfbind.core.errors import InputError
 from tfbind.core.pretrained import model_files
@@ -153,6 +154,71 @@ class ExperimentRow(TableRow):
     name: str = Field("", description="`factor.cell_type`, and the assay and treatment where they differ.")
 
 
+# In place of a cell type: each of them.
+EVERY = "*"
+
+
+def _cell_type_or_every(value: str) -> str:
+    return value if value == EVERY else _file_name(value)
+
+
+def _one_of(*known: str) -> AfterValidator:
+    def check(value: str | None) -> str | None:
+        if value not in (None, *known):
+            raise ValueError(f"'{value}' is none of {', '.join(known)}")
+        return value
+
+    return AfterValidator(check)
+
+
+class SignalRow(TableRow):
+    """A signal along the genome that is known of a cell type beside its accessibility."""
+
+    signal: Name = Field(
+        description="Name of the signal, such as `FAIRE-seq`, `H3K27ac` or `promoters`. It has a row for each "
+        "cell type that it is known of, and none for others."
+    )
+    cell_type: Annotated[
+        str, AfterValidator(_cell_type_or_every), Field(json_schema_extra={"pattern": rf"^(\*|{_NAME})$"})
+    ] = Field(
+        description="A cell type of the table of cell types, or one of its aliases; `*`: the same file for every "
+        "cell type, such as one of promoters or of conservation."
+    )
+    source: Source = Field(
+        description="Its file: fragments (10x format), BED, bedGraph, bigWig or GTF; a path or URL. Values are 0 "
+        "or more; as of accessibility, they are divided by their mean over the genome."
+    )
+    kind: Annotated[
+        str | None, _one_of(*KINDS), Field(json_schema_extra={"pattern": f"^({'|'.join(KINDS)})$"})
+    ] = Field(
+        None,
+        description="What the file holds: `fragments`, `peaks`, `bedgraph` or `bigwig`, by default as its name "
+        "tells; of a GTF, `promoters` (400 bp before each transcript) or `genes` (the transcripts).",
+    )
+    shortest: Annotated[int | None, BeforeValidator(_whole_number)] = Field(
+        None,
+        description="Of fragments: only those of so many bp or more count.",
+        json_schema_extra={"pattern": "^[1-9][0-9]*$"},
+    )
+    longest: Annotated[int | None, BeforeValidator(_whole_number)] = Field(
+        None,
+        description="Of fragments: only those of less than so many bp count.",
+        json_schema_extra={"pattern": "^[1-9][0-9]*$"},
+    )
+    count: Annotated[
+        str | None, _one_of(ENDS, MIDDLE), Field(json_schema_extra={"pattern": f"^({ENDS}|{MIDDLE})$"})
+    ] = Field(
+        None,
+        description="Of fragments, what counts: their `ends`, as of accessibility (the default), or their "
+        "`middle`, where a nucleosome sits.",
+    )
+
+    @property
+    def track(self) -> str:
+        """Where its bigWig lies in the folder of signals. No cell type's name begins with `_`."""
+        return f"{self.signal}/{'_all' if self.cell_type == EVERY else self.cell_type}.bw"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table, and the JSON schema of its cells."""
@@ -165,11 +231,22 @@ class Column:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The three tables of a configuration."""
+    """The tables of a configuration."""
 
     factors: list[FactorRow]
     cell_types: list[CellTypeRow]
     experiments: list[ExperimentRow]
+    signals: Sequence[SignalRow] = ()
+
+    @property
+    def signal_names(self) -> list[str]:
+        """The signals beside accessibility, each once, in the order of the table."""
+        return list(dict.fromkeys(row.signal for row in self.signals))
+
+    def signal(self, name: str, cell_type: str) -> SignalRow | None:
+        """The row of a signal that is of a cell type, its own or every one's; None if it is not known of it."""
+        rows = (row for row in self.signals if row.signal == name and row.cell_type in (cell_type, EVERY))
+        return next(rows, None)
 
 
 RowModel = TypeVar("RowModel", bound=TableRow)
@@ -299,6 +376,64 @@ def read_experiments(
     return _named(path, rows)
 
 
+def read_signals(path: str | Path, cell_types: Sequence[CellTypeRow]) -> list[SignalRow]:
+    """Read the table of signals; aliases of cell types are replaced by their names.
+
+    Raises
+    ------
+    InputError
+        As `read_factors`; also a cell type that their table does not have, a signal that is given twice of one, a
+        file whose name does not tell its kind, and lengths of what is no fragments.
+    """
+    path = Path(path)
+    known = names_of_cell_types(cell_types)
+    rows: list[SignalRow] = []
+    seen: dict[tuple[str, str], SignalRow] = {}
+    for row in _read(path, SignalRow):
+        if row.cell_type != EVERY:
+            _defined(path, row, "cell_type", row.cell_type, known)
+            row = row.model_copy(update={"cell_type": known[row.cell_type]})
+        other = seen.setdefault((row.signal, row.cell_type), row)
+        if other is row:
+            # Beside one of every cell type there is none of a single one, whichever comes first.
+            alike = [each for each in rows if each.signal == row.signal]
+            other = next((each for each in alike if EVERY in (each.cell_type, row.cell_type)), row)
+        if other is not row:
+            raise InputError(
+                f"'{row.signal}' of {row.cell_type} is given already, by row {other.row} (of {other.cell_type})",
+                file=path,
+                row=row.row,
+                mend="give one file for every cell type (`*`), or one for each; name another signal otherwise",
+            )
+        _check_kind(path, row)
+        rows.append(row)
+    return rows
+
+
+def _check_kind(path: Path, row: SignalRow) -> None:
+    where: dict[str, Any] = {"file": path, "row": row.row}
+    try:
+        kind = source_kind(row.source.local_path, row.kind)
+    except InputError as error:
+        raise InputError(error.problem, **where, column="kind", mend=error.mend) from None
+    of_fragments = {name: getattr(row, name) for name in ("shortest", "longest", "count")}
+    given = [name for name, value in of_fragments.items() if value is not None]
+    if given and kind != FRAGMENTS:
+        raise InputError(
+            f"is of fragments, and this file holds {kind}",
+            **where,
+            column=given[0],
+            mend="leave the cell empty, or give fragments",
+        )
+    if None not in (row.shortest, row.longest) and row.shortest >= row.longest:
+        raise InputError(
+            f"no fragment is of {row.shortest} bp or more and of less than {row.longest}",
+            **where,
+            column="longest",
+            mend="give a longest above the shortest",
+        )
+
+
 def read_tables(config: Config) -> DataSet:
     """Read the tables of a configuration, and check what it says of factors and cell types against them.
 
@@ -328,7 +463,8 @@ def read_tables(config: Config) -> DataSet:
             # What is held out may go by any of its names.
             if known.get(name) != name and (key != "splits.held_out_cell_types" or name not in known):
                 raise InputError(f"'{name}' is not in {table}", key=key, mend=suggestion(name, known))
-    dataset = DataSet(factors, cell_types, experiments)
+    signals = [] if config.tables.signals is None else read_signals(config.tables.signals, cell_types)
+    dataset = DataSet(factors, cell_types, experiments, signals)
     _signal_to_learn_from(config, dataset)
     return dataset
 
@@ -480,10 +616,15 @@ def _cell_error(path: Path, row: int, error: ValidationError, model: type[TableR
     message = item["msg"].removeprefix("Value error, ")
     mend = {
         "sha256": "give what `sha256sum FILE` prints",
-        "signal": "download the bigWig, and give its path",
+        "kind": f"give one of {', '.join(KINDS)}, or leave the cell empty",
+        "shortest": "give a number of bp, such as 140, or leave the cell empty",
+        "longest": "give a number of bp, such as 260, or leave the cell empty",
+        "count": f"give {ENDS} or {MIDDLE}, or leave the cell empty",
         "reads": "give the number of mapped reads, such as 23456789, or leave the cell empty",
         "sequence_sha256": "give the SHA-256 of the sequence, or leave the cell empty",
     }.get(column, "rename it, in every table")
+    if column == "signal" and model is ExperimentRow:
+        mend = "download the bigWig, and give its path"
     return InputError(message, file=path, row=row, column=column, mend=mend)
 
 
@@ -734,6 +875,8 @@ def _placed_sources(config: Config, dataset: DataSet) -> Iterator[tuple[Source, 
     for cell_type in dataset.cell_types:
         if cell_type.accessibility is not None:
             yield cell_type.accessibility, _place(config.tables.cell_types, cell_type, "accessibility")
+    for signal in dataset.signals:
+        yield signal.source, _place(config.tables.signals, signal, "source")
     for experiment in dataset.experiments:
         yield experiment.peaks, _place(config.tables.experiments, experiment, "peaks")
 

@@ -209,3 +209,67 @@ def test_real_fragments(yeast: Reference, mirrored, tmp_path: Path) -> None:
     counts = np.bincount(cuts // 5000, minlength=307)[:300]
     kb = bins["chrIV"][:15_000].reshape(300, 50).mean(1) * summary["scale"] * 5000
     assert np.corrcoef(counts, kb)[0, 1] > 0.99
+
+
+# --- other signals: of some fragments, of their middles, of genes ---
+
+OF_LENGTHS = [("chrI", 10, 20), ("chrI", 40, 69), ("chrI", 30, 60), ("chrII", 2, 32)]
+
+
+@pytest.fixture
+def fragments(tmp_path):
+    path = tmp_path / "a.fragments.tsv"
+    path.write_text("".join(f"{chrom}\t{start}\t{end}\tb\t1\n" for chrom, start, end in OF_LENGTHS))
+    return path
+
+
+def test_fragments_of_some_lengths_alone(fragments, reference):
+    summary, found = build(fragments, reference, smoothing=1, shortest=29, longest=30)
+    signal = empty(reference)
+    signal["chrI"][[40, 68]] = 1
+    same(found, expected(signal))
+    assert (summary["rows"], summary["cut_sites"]) == (1, 2)
+
+
+def test_where_fragments_have_their_middle(fragments, reference):
+    summary, found = build(fragments, reference, smoothing=3, shortest=29, count="middle")
+    signal = empty(reference)
+    for chrom, middle in (("chrI", 54), ("chrI", 45), ("chrII", 17)):
+        signal[chrom][middle - 1 : middle + 2] += 1 / 3
+    same(found, expected(signal))
+    assert (summary["rows"], summary["middles"]) == (3, 3) and "cut_sites" not in summary
+
+
+def test_no_fragment_of_such_a_length(fragments, reference):
+    with pytest.raises(InputError, match=r"0 all over the genome.*\n.*bounds of the fragments' lengths"):
+        build(fragments, reference, longest=5)
+
+
+GENES = [
+    ("transcript", 41, 60, "+"),
+    ("transcript", 51, 70, "-"),
+    ("exon", 1, 90, "+"),
+    ("transcript", 81, 95, "-"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "covered"), [("genes", [(40, 70), (80, 95)]), ("promoters", [(0, 40), (70, 95)])]
+)
+def test_promoters_and_genes(tmp_path, reference, kind, covered):
+    path = tmp_path / "genes.gtf"
+    rows = [
+        f'chrI\tx\t{what}\t{start}\t{end}\t.\t{strand}\t.\tgene_id "g"\n' for what, start, end, strand in GENES
+    ]
+    path.write_text("".join([*rows, 'chrU\tx\ttranscript\t1\t3\t.\t+\t.\tgene_id "u"\n']))
+    _, found = build(path, reference, kind=kind)
+    signal = empty(reference)
+    for start, end in covered:
+        signal["chrI"][start:end] = 1
+    same(found, expected(signal))
+
+
+def test_a_gtf_may_be_either(tmp_path, reference):
+    (tmp_path / "genes.gtf.gz").write_bytes(b"")
+    with pytest.raises(InputError, match="state its kind: promoters or genes"):
+        build(tmp_path / "genes.gtf.gz", reference)

@@ -59,6 +59,8 @@ def test_what_is_known_of_each_cell_type(context_set):
         torch.float32,
         torch.bool,
         torch.int64,
+        torch.float32,
+        torch.bool,
     ]
     windows = batch.over(torch.ones(2, 5, 3))
     assert windows.accessibility.shape == (2, 5, 3) and torch.equal(windows.text, batch.text)

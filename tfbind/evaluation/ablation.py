@@ -23,7 +23,7 @@ from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
 from tfbind.model.batching import factor_batch
 from tfbind.model.checkpoint import Checkpoint, load_checkpoint
-from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, open_genome_data
+from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, SignalTracks, open_genome_data
 from tfbind.model.factors import FactorBatch
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
@@ -55,6 +55,8 @@ class DataFolders:
     ----------
     cell_types, tracks
         Names, and accessibility bigWigs; None for a cell type without one.
+    further
+        Signals beside accessibility, of each cell type.
     """
 
     reference: Reference
@@ -64,6 +66,7 @@ class DataFolders:
     cell_types: Sequence[str]
     tracks: Sequence[Path | None]
     context_set: ContextSet | None
+    further: SignalTracks
 
 
 def read_variants(path: Path, config: Config) -> dict[str, Config]:
@@ -196,6 +199,10 @@ def _identity(config: Config, folders: DataFolders) -> dict[str, Any]:
         "split": folders.split.checksum,
         "accessibility": [None if track is None else sha256_file(track) for track in folders.tracks],
         "contexts": folders.context_set and [folders.context_set.text_key(name) for name in folders.cell_types],
+        "signals": {
+            name: [None if track is None else sha256_file(track) for track in tracks]
+            for name, tracks in folders.further.items()
+        },
     }
 
 
@@ -216,6 +223,7 @@ def _train(config: Config, folders: DataFolders, work: Path, device: torch.devic
         output=work / "model",
         device=device,
         context_set=folders.context_set if config.contexts.text is not None else None,
+        further=folders.further,
     )
     return time.perf_counter() - start if fresh else None
 
@@ -231,7 +239,11 @@ def _scores(config: Config, folders: DataFolders, checkpoint: Checkpoint) -> lis
     )
     require_held_out(checkpoint.about["manifest"], embedding, folders.split, folders.targets.experiments)
     data = open_genome_data(
-        folders.reference, list(folders.tracks), bin=config.windows.bin, labels=folders.targets.labels
+        folders.reference,
+        list(folders.tracks),
+        bin=config.windows.bin,
+        labels=folders.targets.labels,
+        further={name: folders.further[name] for name in checkpoint.signals},
     )
     contexts = checkpoint.about["contexts"]
     texts = None if contexts["encoder"] is None else folders.context_set

@@ -127,7 +127,8 @@ def model_predictors(
         As `require_held_out`.
     """
     require_held_out(checkpoint.about["manifest"], embedding, scene.split, scene.experiments)
-    sees = "DNA, the factor's protein and motif, accessibility and description of the cell type"
+    also = "".join(f", {name}" for name in checkpoint.signals)
+    sees = f"DNA, the factor's protein and motif, accessibility{also} and description of the cell type"
     model = _ModelScores(scene, checkpoint, embedding, rule)
     shuffled = _ModelScores(scene, checkpoint, embedding, rule, shuffled=seed)
     return [

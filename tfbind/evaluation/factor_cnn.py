@@ -1,9 +1,9 @@
 """A network of one factor alone, trained on nothing but its own peaks: what knowing other factors must beat.
 
-It sees DNA and the accessibility of the cell type, and is trained on all training cell types of its factor, so it
-predicts further ones. Of proteins, motifs and other factors' peaks it knows nothing, and a factor that was not
-measured has none. Windows are drawn around its peaks and around open chromatin, with weights that keep the loss
-that of all training regions; the weights are kept that rank the validation regions best.
+It sees DNA, and the accessibility (and further signals) of the cell type, and is trained on all training cell
+types of its factor, so it predicts further ones. Of proteins, motifs and other factors' peaks it knows nothing,
+and a factor that was not measured has none. Windows are drawn around its peaks and around open chromatin, with
+weights that keep the loss that of all training regions; weights are kept that rank the validation regions best.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tfbind.core.metrics import average_precision
 from tfbind.core.progress import Progress
 from tfbind.genome.regions import Region
 from tfbind.model.context_encoder import ACCESSIBILITY_REACH, AccessibilityTower
+from tfbind.model.contexts import ContextBatch
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND, GenomeData
 from tfbind.model.dilated import DilatedTrunk
 from tfbind.model.head import INITIAL_BIAS
@@ -30,13 +31,17 @@ from tfbind.training.sampling import WindowSampler
 from tfbind.training.splits import Split
 
 NAME = "CNN of the factor alone"
-SEES = "DNA, accessibility; the factor's own measurements in training regions"
 # bp of a window, and of what is not counted at either side: each counted bin sees as much around it.
 WINDOW, AROUND = 4096, 1024
 # This share of the training bins is called open, in each cell type.
 OPEN = 0.02
 # Bins predicted at once.
 STRETCH = 1024
+
+
+def seen(signals: Sequence[str] = ()) -> str:
+    """What it knows, with the signals beside accessibility, for tables."""
+    return f"{', '.join(['DNA', 'accessibility', *signals])}; the factor's own measurements in training regions"
 
 
 @dataclass(frozen=True)
@@ -69,37 +74,37 @@ class Schedule:
 
 
 class FactorCnn(nn.Module):
-    """Convolutions over DNA, joined with the accessibility around each bin.
+    """Convolutions over DNA, joined with the accessibility and further signals around each bin.
 
     Parameters
     ----------
     bin
         bp of a bin, a power of two.
+    signals
+        Number of signals beside accessibility.
     """
 
-    def __init__(self, bin: int, *, dim: int = 48, depth: int = 3, hidden: int = 16) -> None:
+    def __init__(self, bin: int, signals: int = 0, *, dim: int = 48, depth: int = 3, hidden: int = 16) -> None:
         super().__init__()
         self.bin = bin
         self.trunk = DilatedTrunk(TrunkSettings(kind="dilated", dim=dim, depth=depth), bin)
-        self.accessibility = AccessibilityTower(hidden)
+        self.accessibility = AccessibilityTower(hidden, signals)
         self.of_dna, self.of_cell = nn.Linear(dim, dim), nn.Linear(hidden, dim)
         self.out = nn.Linear(dim, 1)
         nn.init.constant_(self.out.bias, INITIAL_BIAS["binding"])
 
-    def forward(self, codes: Tensor, accessibility: Tensor, has_track: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, contexts: ContextBatch) -> Tensor:
         """Logits (windows, bins, cells).
 
         Parameters
         ----------
         codes
             Base codes (windows, bp).
-        accessibility
-            (windows, bins and `ACCESSIBILITY_REACH` more on either side, cells).
-        has_track
-            bool (cells,).
+        contexts
+            Of the bins of the windows, and of `ACCESSIBILITY_REACH` more on either side.
         """
         dna = self.of_dna(self.trunk(codes))
-        near = self.accessibility(accessibility, has_track)[:, ACCESSIBILITY_REACH:-ACCESSIBILITY_REACH]
+        near = self.accessibility(contexts)[:, ACCESSIBILITY_REACH:-ACCESSIBILITY_REACH]
         joined = nn.functional.gelu(dna.unsqueeze(2) + self.of_cell(near))
         return self.out(joined).squeeze(-1)
 
@@ -118,7 +123,7 @@ def predict_alone(
     Parameters
     ----------
     data
-        With labels (columns as `experiments`), and accessibility (columns as `cell_types`).
+        With labels (columns as `experiments`), and accessibility and further signals (columns as `cell_types`).
 
     Returns
     -------
@@ -192,7 +197,7 @@ def train_factor_cnn(
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = FactorCnn(data.bin)
+        model = FactorCnn(data.bin, 0 if data.has_further is None else data.has_further.shape[1])
         return _trained(model, own, sampler, count, validation, schedule)
 
 
@@ -206,15 +211,15 @@ def _trained(
 ) -> FactorCnn:
     settings = schedule.settings
     optimizer = make_optimizer(model, model.trunk, settings)
-    has_track = torch.as_tensor(own.has_track)
     best, kept, worse = -1.0, None, 0
     checks = {schedule.steps * number // schedule.checks for number in range(1, schedule.checks + 1)}
     for step in range(schedule.steps):
         model.train()
         set_rates(optimizer, step, settings)
         batch = sampler.batch(step, schedule.windows)
-        accessibility = torch.as_tensor(np.ascontiguousarray(batch.accessibility))
-        logits = model(torch.as_tensor(np.ascontiguousarray(batch.codes)), accessibility, has_track)
+        further = None if batch.further is None else torch.as_tensor(batch.further)
+        contexts = own.contexts(torch.as_tensor(batch.accessibility), further)
+        logits = model(torch.as_tensor(batch.codes), contexts)
         labels = torch.as_tensor(np.ascontiguousarray(batch.labels[..., :count]))
         counted = logits[:, sampler.crop : sampler.crop + sampler.counted]
         loss = binding_loss(counted, labels, torch.as_tensor(batch.weights))
@@ -238,7 +243,7 @@ def predict_factor(
 ) -> np.ndarray:
     """Probabilities of binding in some cell types of `data`, float32 (cells, bins of all regions)."""
     model.eval()
-    has_track = torch.as_tensor(data.has_track[list(cells)])
+    columns = torch.as_tensor(list(cells))
     around, near = AROUND // data.bin, ACCESSIBILITY_REACH
     parts = []
     for region in regions:
@@ -246,11 +251,10 @@ def predict_factor(
         for first in range(bins.start, bins.stop, STRETCH):
             count = min(STRETCH, bins.stop - first)
             codes = data.window_codes(region.chrom, first - around, count + 2 * around)
-            accessibility = data.window_accessibility(
-                region.chrom, first - around - near, count + 2 * (around + near)
-            )[:, list(cells)]
+            starts, length = [first - around - near], count + 2 * (around + near)
+            contexts = data.window_contexts(region.chrom, starts, length).select(columns)
             with torch.inference_mode():
-                logits = model(torch.tensor(codes[None]), torch.tensor(accessibility[None]), has_track)[0]
+                logits = model(torch.tensor(codes[None]), contexts)[0]
             parts.append(logits[around : around + count].sigmoid().T.numpy())
     return np.concatenate(parts, axis=1)
 
@@ -285,6 +289,8 @@ def _of_factor(
         codes=codes,
         accessibility=accessibility,
         has_track=data.has_track[own],
+        further=None if data.further is None else {chrom: data.further[chrom][:, own] for chrom in labels},
+        has_further=None if data.has_further is None else data.has_further[own],
         labels=labels,
         known=None,
         signal=None,

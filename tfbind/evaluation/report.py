@@ -23,7 +23,7 @@ from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
 from tfbind.inputs import source_file
 from tfbind.model.checkpoint import Checkpoint
-from tfbind.model.data import open_genome_data
+from tfbind.model.data import SignalTracks, open_genome_data
 from tfbind.prediction.embed import GenomeEmbedding, reach_of
 from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
@@ -37,6 +37,7 @@ def test_of(
     factor_set: FactorSet,
     tracks: Mapping[str, Path | None],
     context_set: ContextSet | None,
+    further: SignalTracks | None = None,
 ) -> Scene:
     """The test of a split, with what the model is told of the cell types in it.
 
@@ -44,6 +45,8 @@ def test_of(
     ----------
     tracks
         Accessibility bigWig of each tested cell type; None: it has none.
+    further
+        The signals that the model reads, of each of them.
     """
     bin, around = checkpoint.model.bin, reach_of(checkpoint)
     only: dict[str, range] = {}
@@ -51,7 +54,7 @@ def test_of(
         bins = region.bins(bin)
         before = only.get(region.chrom, bins)
         only[region.chrom] = range(min(before.start, bins.start - around), max(before.stop, bins.stop + around))
-    data = open_genome_data(reference, list(tracks.values()), bin=bin, only=only)
+    data = open_genome_data(reference, list(tracks.values()), bin=bin, only=only, further=further)
     data = data.knowing(list(tracks), context_set, checkpoint.about["contexts"]["learnt"])
     return Scene(split, targets, reference, data, factor_set, list(tracks))
 

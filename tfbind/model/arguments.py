@@ -94,7 +94,7 @@ class Asked:
     bases : (B, bp) or (B, bp, 4)
     factors : FactorBatch of T
     contexts : ContextBatch
-        Of C cell types; where each sequence has its own pair, with its accessibility in every column.
+        Of C cell types; where each sequence has its own pair, with its accessibility and signals in every column.
     pairs : int64 (P, 2); or (B, 2), where each sequence has its own
     own : bool
         Whether each sequence has its own pair.
@@ -156,6 +156,7 @@ def ask(
     motif: Tensor | None,
     cell_types: tuple[Tensor | None, Tensor | None],
     accessibility: Tensor | None,
+    signals: tuple[Tensor | None, Tensor | None],
     pairs: Pairs,
 ) -> Asked:
     """Put together what a call asks for; see `Model.forward`."""
@@ -163,14 +164,17 @@ def ask(
     text, has_text = _texts(network, *cell_types)
     own = pairs is None
     bins = network.trunk.bins(bases.shape[1])
-    count = _cell_type_count(text, accessibility, own)
+    count = _cell_type_count(text, accessibility, signals[0], own)
     signal = _signal(accessibility, len(bases), bins, count, own)
+    further, has_further = _further(*signals, network.shape.signals, (len(bases), bins, count), own)
     contexts = ContextBatch(
         torch.zeros(len(bases), bins, count) if signal is None else signal,
         torch.full((count,), signal is not None),
         torch.zeros(count, network.shape.text_dim) if text is None else text,
         torch.zeros(count, dtype=torch.bool) if has_text is None else has_text,
         torch.full((count,), -1),
+        further,
+        has_further,
     ).to(bases.device)
     if own:
         rows = [_row_of_each(len(bases), len(factors), "factors"), _row_of_each(len(bases), count, "cell types")]
@@ -249,10 +253,12 @@ def _texts(
     return embed.float() * mask[:, None].to(embed.device), mask.to(embed.device)
 
 
-def _cell_type_count(text: Tensor | None, accessibility: Tensor | None, own: bool) -> int:
+def _cell_type_count(text: Tensor | None, accessibility: Tensor | None, signals: Tensor | None, own: bool) -> int:
     if text is not None:
         return len(text)
-    return accessibility.shape[-1] if accessibility is not None and not own and accessibility.ndim == 3 else 1
+    if accessibility is not None and not own and accessibility.ndim == 3:
+        return accessibility.shape[-1]
+    return signals.shape[2] if signals is not None and not own and signals.ndim == 4 else 1
 
 
 def _signal(accessibility: Tensor | None, sequences: int, bins: int, cells: int, own: bool) -> Tensor | None:
@@ -267,6 +273,37 @@ def _signal(accessibility: Tensor | None, sequences: int, bins: int, cells: int,
         )
     # Each sequence has its own cell type: its accessibility stands in the column of whichever it is.
     return accessibility.float() if not own else accessibility.float()[..., None].expand(-1, -1, cells)
+
+
+def _further(
+    given: Tensor | None, mask: Tensor | None, names: tuple[str, ...], sizes: tuple[int, int, int], own: bool
+) -> tuple[Tensor, Tensor]:
+    """Signals beside accessibility, (sequences, bins, cells, signals), and which of them are known."""
+    sequences, bins, cells = sizes
+    if given is None:
+        if mask is not None:
+            raise InputError("says of what is not given", key="signals_mask", mend="give signals")
+        empty = torch.zeros(sequences, bins, cells, len(names))
+        return empty, torch.zeros(cells, len(names), dtype=torch.bool)
+    if not names:
+        raise InputError("is given, and the model takes none", key="signals", mend="make it with signals=[NAME]")
+    expected = (sequences, bins, len(names)) if own else (sequences, bins, cells, len(names))
+    if given.shape != expected or bool((given < 0).any()):
+        raise InputError(
+            f"is of shape {tuple(given.shape)}, and must be {expected}, 0 or more",
+            key="signals",
+            mend=f"give the mean of each bin of the whole sequence, of {', '.join(names)} in this order",
+        )
+    mask = torch.ones(len(names), dtype=torch.bool) if mask is None else mask
+    if mask.dtype != torch.bool or mask.shape not in ((len(names),), (cells, len(names))):
+        raise InputError(
+            f"must be bool ({len(names)},) or ({cells}, {len(names)})",
+            key="signals_mask",
+            mend="give one truth value a signal, or a cell type and signal",
+        )
+    mask = mask.to(given.device).expand(cells, -1)
+    found = given.float() if not own else given.float()[:, :, None].expand(-1, -1, cells, -1)
+    return found.masked_fill(~mask, 0.0), mask
 
 
 def _row_of_each(sequences: int, found: int, what: str) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,12 @@ class Checkpoint:
     checksum: str
     members: tuple[Checkpoint, ...] = ()
 
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The signals beside accessibility that it reads, in their order: of an ensemble, all members alike."""
+        first = self.members[0] if self.members else self
+        return first.model.shape.signals
+
 
 def save_checkpoint(folder: str | Path, model: BindingModel, about: dict[str, Any]) -> None:
     """Write a checkpoint whole. `about` is stored beside sizes and settings; LoRA is merged into the weights."""
@@ -57,7 +63,7 @@ def save_checkpoint(folder: str | Path, model: BindingModel, about: dict[str, An
                 "trunk": model.trunk.settings.model_dump(mode="json"),
             },
             "trunk_source": model.trunk.source,
-            "shape": asdict(model.shape),
+            "shape": model.shape.as_json(),
             "sha256": sha256_file(temporary / "model.safetensors"),
         }
         write_json(temporary / "model.json", {**about, **sizes})
@@ -77,7 +83,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     state = read_weights(folder, about)
     try:
         settings = ModelSettings.model_validate(about["settings"])
-        shape = ModelShape(**{**about["shape"], "outputs": tuple(about["shape"]["outputs"])})
+        shape = ModelShape.from_json(about["shape"])
         model = BindingModel(settings, shape, panel=state.get("panel.motifs"))
         model.load_state_dict(state)
         model.trunk.source = about.get("trunk_source")

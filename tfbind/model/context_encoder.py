@@ -1,4 +1,4 @@
-"""The cell type's side: accessibility around a bin, and what is known of the cell type as a whole."""
+"""The cell type's side: accessibility and further signals around a bin, and what is known of it as a whole."""
 
 from __future__ import annotations
 
@@ -14,23 +14,42 @@ ACCESSIBILITY_REACH = 12
 
 
 class AccessibilityTower(nn.Module):
-    """A(i, c): a small convolution over log accessibility around the bin; a learnt token without a track."""
+    """A(i, c): a small convolution over the logs of accessibility and further signals around the bin.
 
-    def __init__(self, hidden: int) -> None:
+    A cell type of which none is known has a learnt token. Where there are further signals, one that a cell type
+    lacks is 0, and a learnt vector tells so: else it would look like one that is 0 there.
+
+    Parameters
+    ----------
+    hidden
+        Width of A.
+    signals
+        Number of signals beside accessibility.
+    """
+
+    def __init__(self, hidden: int, signals: int = 0) -> None:
         super().__init__()
-        self.near = nn.Conv1d(1, hidden, 9, padding=4)
+        self.near = nn.Conv1d(1 + signals, hidden, 9, padding=4)
         self.far = nn.Conv1d(hidden, hidden, 5, padding=8, dilation=4)
         self.out = nn.Linear(hidden, hidden)
         self.missing = nn.Parameter(torch.zeros(hidden))
+        self.absent = nn.Parameter(torch.zeros(1 + signals, hidden)) if signals else None
 
-    def forward(self, accessibility: Tensor, has_track: Tensor) -> Tensor:
-        """(windows, bins, cells, hidden) from accessibility (windows, bins, cells), has_track bool (cells,)."""
-        x = rearrange(torch.log1p(accessibility), "windows bins cells -> (windows cells) 1 bins")
-        x = F.gelu(self.near(x))
+    def forward(self, contexts: ContextBatch) -> Tensor:
+        """(windows, bins, cells, hidden), of all bins that are seen."""
+        known = torch.cat([contexts.has_track[:, None], contexts.has_further], 1)
+        x = torch.cat([contexts.accessibility[..., None], contexts.further], -1)
+        windows = len(x)
+        x = rearrange(torch.log1p(x), "windows bins cells channels -> (windows cells) channels bins")
+        x = self.near(x)
+        if self.absent is not None:
+            absent = (~known).to(x.dtype) @ self.absent
+            x = x + absent.repeat(windows, 1)[:, :, None]
+        x = F.gelu(x)
         x = x + F.gelu(self.far(x))
         x = self.out(rearrange(x, "n hidden bins -> n bins hidden"))
-        x = rearrange(x, "(windows cells) bins hidden -> windows bins cells hidden", cells=accessibility.shape[2])
-        return torch.where(has_track[:, None], x, self.missing)
+        x = rearrange(x, "(windows cells) bins hidden -> windows bins cells hidden", cells=len(contexts))
+        return torch.where(known.any(1)[:, None], x, self.missing)
 
 
 class CellTypeTower(nn.Module):

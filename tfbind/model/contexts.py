@@ -1,8 +1,8 @@
 """Cell types as the model takes them: what is known of each, and what is hidden of it in training.
 
-Of a cell type may be known its accessibility along the genome, a text about it, and, if it was trained on, which
-row of the learnt embeddings is its own. Any of these may be missing, and all of them: the model is then told that
-nothing is known of the cell type, and predicts what holds in any.
+Of a cell type may be known its accessibility and further signals along the genome, a text about it, and, if it
+was trained on, which row of the learnt embeddings is its own. Any of these may be missing, and all of them: the
+model is then told that nothing is known of the cell type, and predicts what holds in any.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class ContextBatch:
-    """Cell types, and their accessibility in some windows.
+    """Cell types, and their accessibility and further signals in some windows.
 
     What is not known is 0, and has its flag off; so nothing tells what is hidden from what was never there.
 
@@ -36,6 +36,9 @@ class ContextBatch:
     has_text : bool (cell types,)
     identity : int64 (cell types,)
         Row of the learnt embedding; -1 where the cell type was never trained on.
+    further : float32 (windows, bins, cell types, signals)
+        Signals beside accessibility, of the same bins; None stands for no signals.
+    has_further : bool (cell types, signals)
     """
 
     accessibility: Tensor
@@ -43,11 +46,23 @@ class ContextBatch:
     text: Tensor
     has_text: Tensor
     identity: Tensor
+    further: Tensor | None = None
+    has_further: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = len(self.has_track)
+        if self.further is None or not self.further.shape[-1]:
+            object.__setattr__(self, "further", self.accessibility.new_zeros(*self.accessibility.shape, 0))
+        if self.has_further is None:
+            object.__setattr__(self, "has_further", self.has_track.new_zeros(count, 0))
         found = (self.accessibility.shape[-1], len(self.text), len(self.has_text), len(self.identity))
-        if set(found) != {count} or self.accessibility.ndim != 3 or self.text.ndim != 2:
+        fits = set(found) == {count} and self.accessibility.ndim == 3 and self.text.ndim == 2
+        signals = self.has_further.shape[1]
+        if (
+            not fits
+            or self.further.shape != (*self.accessibility.shape, signals)
+            or len(self.has_further) != count
+        ):
             shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in vars(self).items())
             raise ValueError(f"parts of a context batch do not fit: {shapes}")
 
@@ -68,6 +83,8 @@ class ContextBatch:
             self.text[indices],
             self.has_text[indices],
             self.identity[indices],
+            self.further[:, :, indices],
+            self.has_further[indices],
         )
 
     def to(self, device: torch.device | str) -> ContextBatch:
@@ -76,17 +93,25 @@ class ContextBatch:
 
     def of(self, windows: slice) -> ContextBatch:
         """The same cell types in some of the windows."""
-        return replace(self, accessibility=self.accessibility[windows])
+        return replace(self, accessibility=self.accessibility[windows], further=self.further[windows])
 
-    def over(self, accessibility: Tensor) -> ContextBatch:
-        """The same cell types in other windows: their accessibility, float32 (windows, bins, cell types)."""
-        return replace(self, accessibility=accessibility)
+    def over(self, accessibility: Tensor, further: Tensor | None = None) -> ContextBatch:
+        """The same cell types in other windows.
+
+        Their accessibility, float32 (windows, bins, cell types), and further signals, if there are any, (windows,
+        bins, cell types, signals).
+        """
+        return replace(self, accessibility=accessibility, further=further)
+
+    def around(self, bins: slice) -> ContextBatch:
+        """The same windows, of which less is seen."""
+        return self.over(self.accessibility[:, bins], self.further[:, bins])
 
     def hidden(self, dropout: ContextDropout, rng: np.random.Generator) -> ContextBatch:
         """Hide, for training, each kind of what is known at random, for each cell type by itself.
 
-        What is hidden is as if it had never been known: accessibility and text are 0, identity is -1. A cell type
-        may end with nothing at all.
+        What is hidden is as if it had never been known: accessibility, signals and text are 0, identity is -1. A
+        cell type may end with nothing at all. Each further signal is a kind of its own.
 
         Parameters
         ----------
@@ -102,12 +127,17 @@ class ContextBatch:
             draw >= rate
             for draw, rate in zip(draws, (dropout.accessibility, dropout.text, dropout.learnt), strict=True)
         )
+        # After all else, so that nothing else is hidden otherwise where there are further signals.
+        drawn = rng.random((self.has_further.shape[1], len(self))).T
+        further = torch.as_tensor(drawn, device=self.has_track.device) >= dropout.accessibility
         return ContextBatch(
             self.accessibility.masked_fill(~track, 0.0),
             self.has_track & track,
             self.text.masked_fill(~text.unsqueeze(1), 0.0),
             self.has_text & text,
             self.identity.masked_fill(~learnt, UNKNOWN),
+            self.further.masked_fill(~further, 0.0),
+            self.has_further & further,
         )
 
 

@@ -1,4 +1,4 @@
-"""What training and prediction read of the genome: windows of bases, accessibility and what was measured."""
+"""What training and prediction read of the genome: windows of bases, signals and what was measured."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from tfbind.genome.intervals import bin_count, cut
 from tfbind.genome.reference import Reference
 from tfbind.model.contexts import ContextBatch, context_batch
 
+SignalTracks = Mapping[str, Sequence[Path | None]]
+"""Signals beside accessibility: of each, by its name, a bigWig for each cell type; None where there is none."""
 N_CODE = 4
 UNBOUND, BOUND, LEFT_OUT = 0, 1, 2
 
@@ -41,6 +43,9 @@ class GenomeData:
         Mean coverage; NaN where not measured, N or blacklisted.
     score : float32 (bins, experiments) a chromosome, or None
         Largest peak score over the bin, 0 without a peak; NaN where not known, N or blacklisted.
+    further : float32 (bins, cell types, signals) a chromosome, or None
+        What is known of cell types along the genome beside accessibility; 0 where it is not. None: nothing is.
+    has_further : bool (cell types, signals), or None
     """
 
     bin: int
@@ -51,6 +56,8 @@ class GenomeData:
     known: ContextBatch | None = None
     signal: Mapping[str, np.ndarray] | None = None
     score: Mapping[str, np.ndarray] | None = None
+    further: Mapping[str, np.ndarray] | None = None
+    has_further: np.ndarray | None = None
 
     def knowing(
         self, names: Sequence[str], context_set: ContextSet | None, learnt: Sequence[str] = ()
@@ -73,13 +80,35 @@ class GenomeData:
         """
         return replace(self, known=context_batch(names, self.has_track, context_set, learnt))
 
-    def contexts(self, accessibility: Tensor) -> ContextBatch:
-        """What is known of the cell types, on the device of their accessibility (windows, bins, cell types)."""
+    def contexts(self, accessibility: Tensor, further: Tensor | None = None) -> ContextBatch:
+        """What is known of the cell types, on the device of their accessibility (windows, bins, cell types).
+
+        With `further` signals (windows, bins, cell types, signals), if this data has any.
+        """
         known = self.known
         if known is None:
             known = context_batch([""] * len(self.has_track), self.has_track)
-        known = replace(known, has_track=torch.as_tensor(self.has_track))
-        return known.to(accessibility.device).over(accessibility)
+        return replace(
+            known.to(accessibility.device),
+            accessibility=accessibility,
+            has_track=torch.as_tensor(self.has_track, device=accessibility.device),
+            further=further,
+            has_further=None
+            if self.has_further is None
+            else torch.as_tensor(self.has_further, device=accessibility.device),
+        )
+
+    def window_contexts(
+        self, chrom: str, starts: Sequence[int], count: int, device: torch.device | str = "cpu"
+    ) -> ContextBatch:
+        """What is known of the cell types in windows of `count` bins of a chromosome, from each of `starts`."""
+        # Stacked, which copies: what is cut may be a read-only view, which torch warns of.
+        accessibility = np.stack([self.window_accessibility(chrom, start, count) for start in starts])
+        further = None
+        if self.further is not None:
+            further = np.stack([self.window_further(chrom, start, count) for start in starts])
+            further = torch.as_tensor(further).to(device)
+        return self.contexts(torch.as_tensor(accessibility).to(device), further)
 
     def bins(self, chrom: str) -> int:
         """Number of bins of a chromosome; the last one may be partial."""
@@ -92,6 +121,10 @@ class GenomeData:
     def window_accessibility(self, chrom: str, first: int, count: int) -> np.ndarray:
         """Accessibility, float32 (count, cell types); 0 off the chromosome."""
         return cut(self.accessibility[chrom], first, count, 0)
+
+    def window_further(self, chrom: str, first: int, count: int) -> np.ndarray | None:
+        """Further signals, float32 (count, cell types, signals); 0 off the chromosome; None if there are none."""
+        return None if self.further is None else cut(self.further[chrom], first, count, 0)
 
     def window_labels(self, chrom: str, first: int, count: int) -> np.ndarray:
         """Labels, uint8 (count, experiments), in one read; left out off the chromosome."""
@@ -117,29 +150,63 @@ def open_genome_data(
     signal: Mapping[str, np.ndarray] | None = None,
     score: Mapping[str, np.ndarray] | None = None,
     only: Mapping[str, range] | None = None,
+    further: SignalTracks | None = None,
 ) -> GenomeData:
-    """Genome and accessibility of cell types, binned; None for a cell type without a track.
+    """Genome, and accessibility and further signals of cell types, binned; None for a cell type without a track.
 
     Parameters
     ----------
     only
-        Chromosome -> the bins of it whose accessibility is read; elsewhere it is 0. None: all of the genome.
+        Chromosome -> the bins of it whose signals are read; elsewhere they are 0. None: all of the genome.
+    further
+        Signals beside accessibility: of each, a track for each cell type.
     """
-    accessibility = {}
+    parts = {}
     for chrom, size in reference.sizes.items():
         count = bin_count(size, bin)
         read = range(count) if only is None else only.get(chrom, range(0))
-        read = range(max(0, read.start), min(count, read.stop))
-        columns = np.zeros((count, len(tracks)), dtype=np.float32)
-        for column, track in enumerate(tracks):
-            if track is not None and read:
-                columns[read.start : read.stop, column] = binned_accessibility(
-                    track, reference, chrom, bin, None if len(read) == count else read
-                )
-        accessibility[chrom] = columns
+        parts[chrom] = range(max(0, read.start), min(count, read.stop))
+
+    def binned(paths: Sequence[Path | None]) -> dict[str, np.ndarray]:
+        return {chrom: _binned(paths, reference, chrom, bin, read) for chrom, read in parts.items()}
+
+    accessibility = binned(tracks)
+    others = [binned(paths) for paths in (further or {}).values()]
+    has_further = None
+    if others:
+        has_further = np.array([[path is not None for path in paths] for paths in further.values()]).T
     codes = {chrom: reference.codes(chrom) for chrom in reference.sizes}
     has_track = np.array([track is not None for track in tracks])
-    return GenomeData(bin, codes, accessibility, has_track, labels, signal=signal, score=score)
+    return GenomeData(
+        bin,
+        codes,
+        accessibility,
+        has_track,
+        labels,
+        signal=signal,
+        score=score,
+        further={chrom: np.stack([each[chrom] for each in others], -1) for chrom in parts} if others else None,
+        has_further=has_further,
+    )
+
+
+def of_cell_types(further: SignalTracks | None, wanted: Sequence[bool]) -> dict[str, list[Path | None]]:
+    """The signals of some of the cell types."""
+    return {
+        name: [path for path, keep in zip(paths, wanted, strict=True) if keep]
+        for name, paths in (further or {}).items()
+    }
+
+
+def _binned(tracks: Sequence[Path | None], reference: Reference, chrom: str, bin: int, read: range) -> np.ndarray:
+    """Tracks over a chromosome, float32 (bins, tracks); 0 where there is none, and where none is read."""
+    count = bin_count(reference.sizes[chrom], bin)
+    columns = np.zeros((count, len(tracks)), dtype=np.float32)
+    # Cell types may share a track.
+    for path in dict.fromkeys(path for path in tracks if path is not None and read):
+        found = binned_accessibility(path, reference, chrom, bin, None if len(read) == count else read)
+        columns[read.start : read.stop, [track == path for track in tracks]] = found[:, None]
+    return columns
 
 
 def reverse_complement(codes: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ For bin i, factor t and cell type c, and each of the model's outputs,
     y(i, t, c) = sum_r V_r(i, t) U_r(i, c) + a(i, t) + e(i, c) + g(t, c)
 
 V joins the factor's summary with what it meets in the bin: the interaction S of DNA tokens and factor tokens
-(`interaction.py`) and the motif match M. U joins the DNA tokens with the accessibility A around the bin. g is of
+(`interaction.py`) and the motif match M. U joins the DNA tokens with A, the accessibility (and, if any, further
+signals) around the bin. g is of
 what is known of the cell type as a whole, u(c). As long as nothing is conditioned by the cell type before they
 meet, V knows nothing of c and U nothing of t, so T factors in C cell types cost T + C towers and one product a
 pair.
@@ -171,7 +172,7 @@ class Head(nn.Module):
         self.to_v = nn.Linear(hidden, count * rank)
         self.pair_bias = nn.Linear(PAIR_FEATURES, count)
         self.factor_bias = nn.Linear(hidden, count)
-        self.accessibility = AccessibilityTower(hidden)
+        self.accessibility = AccessibilityTower(hidden, len(shape.signals))
         self.cell_type = self.cell_bias = None
         if shape.knows_cell_types:
             self.cell_type = CellTypeTower(
@@ -235,14 +236,14 @@ class Head(nn.Module):
     def encode_contexts(self, contexts: ContextBatch, bins: int) -> ContextCode:
         """Run the cell types' towers.
 
-        Accessibility may cover more bins than the DNA tokens (`bins`), equally many on either side: what lies
-        around them.
+        Accessibility and further signals may cover more bins than the DNA tokens (`bins`), equally many on either
+        side: what lies around them.
         """
         found = contexts.accessibility.shape[1]
         margin, odd = divmod(found - bins, 2)
         if margin < 0 or odd:
             raise ValueError(f"accessibility of {found} bins is not even around {bins} bins")
-        local = self.accessibility(contexts.accessibility, contexts.has_track)[:, margin : margin + bins]
+        local = self.accessibility(contexts)[:, margin : margin + bins]
         return ContextCode(local, None if self.cell_type is None else self.cell_type(contexts))
 
     def factor_side(self, dna: Tensor, factors: FactorCode, match: MotifMatch) -> FactorSide:

@@ -107,12 +107,11 @@ class Predictor:
             (PIECE + 2 * near) * bin + 2 * margin,
             N_CODE,
         )
-        accessibility = self.data.window_accessibility(chrom, start - around, PIECE + 2 * around)
         # Copies: what is cut may be a read-only view, which torch warns of.
         return self.renderer(
             torch.tensor(cut(tokens, start, PIECE, 0)),
             torch.tensor(codes),
-            self.data.contexts(torch.tensor(accessibility)[None]),
+            self.data.window_contexts(chrom, [start - around], PIECE + 2 * around),
             pairs,
         )
 
@@ -146,14 +145,12 @@ class Predictor:
             # Off the chromosome, and in runs of N that were not embedded, training saw tokens of N.
             dna[empty] = self._empty_token
         codes = np.stack([data.window_codes(chrom, start, length) for start in starts])
-        accessibility = np.stack(
-            [data.window_accessibility(chrom, start - around, length + 2 * around) for start in starts]
+        contexts = data.window_contexts(
+            chrom, [start - around for start in starts], length + 2 * around, self.device
         )
-        arrays = [torch.as_tensor(array).to(self.device) for array in (dna, codes, accessibility)]
+        dna, codes = (torch.as_tensor(array).to(self.device) for array in (dna, codes))
         with torch.inference_mode():
-            found = model.head.decode(
-                arrays[0], arrays[1], self.factors, data.contexts(arrays[2]), pairs.to(self.device), model.bin
-            )
+            found = model.head.decode(dna, codes, self.factors, contexts, pairs.to(self.device), model.bin)
         return found.binding.cpu().numpy()
 
     @cached_property

@@ -74,6 +74,8 @@ class Model(nn.Module):
     aa_embedder, text_encoder
         What embeds proteins and descriptions that are given as strings (`aa`, `contextual_text`); none: they are
         given as tensors. They are not trained, and not saved.
+    signals
+        Names of the signals along the genome that are known beside accessibility, such as `["H3K27ac"]`.
     fine_tuning
         Which weights of the trunk train: a mode (`all`, `frozen`, `norms`, `lora`), or the settings.
     gradient_checkpointing
@@ -102,6 +104,7 @@ class Model(nn.Module):
         target_length: int | None = None,
         aa_embedder: Embedder | None = None,
         text_encoder: TextEncoder | None = None,
+        signals: Sequence[str] = (),
         fine_tuning: str | Mapping[str, Any] | FineTuningSettings = "all",
         gradient_checkpointing: bool = False,
         **settings: Any,
@@ -122,6 +125,7 @@ class Model(nn.Module):
             residue_dim=aa_embed_dim,
             text_dim=contextual_embed_dim or 0,
             outputs=tuple(name for name in OUTPUTS if name in wanted),
+            signals=tuple(signals),
         )
         network = BindingModel(model_settings(settings, trunk), shape, trunk=trunk)
         trunk.gradient_checkpointing = gradient_checkpointing
@@ -150,6 +154,8 @@ class Model(nn.Module):
         contextual_mask: Tensor | None = None,
         contextual_text: Sequence[str] | None = None,
         accessibility: Tensor | None = None,
+        signals: Tensor | None = None,
+        signals_mask: Tensor | None = None,
         pairs: Pairs = None,
         target: Tensor | Mapping[str, Tensor] | None = None,
         target_mask: Tensor | None = None,
@@ -189,6 +195,11 @@ class Model(nn.Module):
             C descriptions, in place of `contextual_embed`, for the model's `text_encoder`; an empty one: none.
         accessibility
             (B, bins of the whole sequence), or with `pairs`, (B, bins, C); genome mean 1, 0 or more.
+        signals
+            The model's S signals beside it, in their order: (B, bins, S), or with `pairs`, (B, bins, C, S);
+            genome mean 1, 0 or more.
+        signals_mask
+            Which signals are known, bool (S,), or of each cell type (C, S); none: all.
         target
             Of the shape of the predictions: signal, or labels (1 bound, 0 unbound); of several outputs, by
             name (`track`, `binding`, `peak_score`: scores of peaks, 0 or NaN where there is none).
@@ -220,6 +231,7 @@ class Model(nn.Module):
             motif=motif,
             cell_types=self._cell_types(contextual_text, contextual_embed, contextual_mask),
             accessibility=accessibility,
+            signals=(signals, signals_mask),
             pairs=pairs,
         )
         found = self._run(asked, precision)
@@ -261,8 +273,8 @@ class Model(nn.Module):
             self._require_a_middle(bases.shape[1])
             known = self._strings_embedded(known)
             found = self._presented(self(bases, **known))
-            if known.get("accessibility") is not None:
-                known["accessibility"] = known["accessibility"].flip(1)
+            along = ("accessibility", "signals")
+            known |= {name: known[name].flip(1) for name in along if known.get(name) is not None}
             mirrored = self._presented(self(reverse_complemented(bases), **known)).flip(1)
         return (found + mirrored) / 2
 
@@ -333,11 +345,11 @@ class Model(nn.Module):
         network, bin = self.network, self.network.bin
         tokens = network.dna_tokens(asked.bases, trunk_dtype=precision)
         first, count = self._kept(tokens.shape[1])
-        # Motifs and accessibility are looked at a little beyond what is kept.
+        # Motifs and signals are looked at a little beyond what is kept.
         around = min(MARGIN, first)
         bins = slice(first - around, first + count + around)
         tokens, bases = tokens[:, bins], asked.bases[:, bins.start * bin : bins.stop * bin]
-        contexts = asked.contexts.over(asked.contexts.accessibility[:, bins])
+        contexts = asked.contexts.around(bins)
         # An autocast of the caller's is not for the head.
         with torch.autocast(tokens.device.type, enabled=False):
             code = network.head.encode_factors(asked.factors)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 OUTPUTS = ("binding", "track", "peak_score")
 
@@ -25,6 +26,8 @@ class ModelShape:
         Cell types with a learnt embedding, and its width; 0: none.
     outputs
         Some of `binding`, `track`, `peak_score`, in this order.
+    signals
+        Names of the signals that are known of cell types beside accessibility, in the order of their channels.
     """
 
     bin: int
@@ -34,8 +37,19 @@ class ModelShape:
     cell_types: int = 0
     learnt: int = 0
     outputs: tuple[str, ...] = ("binding",)
+    signals: tuple[str, ...] = ()
 
     @property
     def knows_cell_types(self) -> bool:
         """Whether anything is known of a cell type as a whole."""
         return bool(self.text_dim or (self.cell_types and self.learnt))
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is kept. Without signals nothing tells of them: the same model, the same file, as ever."""
+        found = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return found if self.signals else {name: value for name, value in found.items() if name != "signals"}
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> ModelShape:
+        """From what `as_json` gave."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})

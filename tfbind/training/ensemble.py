@@ -19,7 +19,7 @@ from tfbind.genome.regions import Region, overlap, without
 from tfbind.model.batching import factor_batch
 from tfbind.model.calibration import Calibration
 from tfbind.model.checkpoint import Checkpoint
-from tfbind.model.data import open_genome_data
+from tfbind.model.data import SignalTracks, of_cell_types, open_genome_data
 from tfbind.model.ensemble import joined
 from tfbind.model.inference import bins_around
 from tfbind.training.run import pairs_of
@@ -55,7 +55,7 @@ def join(folders: Sequence[Path], members: Sequence[Checkpoint]) -> Checkpoint:
     ------
     InputError
         Fewer than two models, one that stands twice, one that `tfbind train` did not make, or models that differ
-        in bin, window, genome, embedder, text encoder or false discovery rate.
+        in bin, window, genome, embedder, text encoder, signals or false discovery rate.
     """
     _require_fitting(folders, members)
     first = members[0].about
@@ -99,6 +99,7 @@ def calibrated(
     tracks: Sequence[Path | None],
     *,
     context_set: ContextSet | None = None,
+    further: SignalTracks | None = None,
 ) -> Checkpoint:
     """The ensemble, calibrated, and with thresholds of its own, where all members were validated.
 
@@ -110,6 +111,8 @@ def calibrated(
     ----------
     cell_types, tracks, context_set
         As of `train_model`.
+    further
+        The signals that the members read, of each cell type.
 
     Raises
     ------
@@ -130,8 +133,9 @@ def calibrated(
     used = [targets.experiments[column] for column in columns]
     measured = {experiment["cell_type"] for experiment in used}
     contexts = {name: track for name, track in zip(cell_types, tracks, strict=True) if name in measured}
+    known = of_cell_types(further, [name in measured for name in cell_types])
     data = open_genome_data(
-        reference, list(contexts.values()), bin=config.windows.bin, labels=targets.labels
+        reference, list(contexts.values()), bin=config.windows.bin, labels=targets.labels, further=known
     ).knowing(list(contexts), context_set, ensemble.about["contexts"]["learnt"])
     factors = sorted({experiment["factor"] for experiment in used})
     validator = Validator(
@@ -229,5 +233,6 @@ def _identity(member: Checkpoint) -> dict[str, Any]:
         "genome": member.about["manifest"]["genome"],
         "embedder of proteins": member.about["embedder"],
         "encoder of texts": member.about["contexts"]["encoder"],
+        "list of signals beside accessibility": list(member.signals),
         "false discovery rate": member.about["fdr"],
     }

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ from tfbind.training import processes
 from tfbind.training.ahead import Ahead
 from tfbind.training.objective import Objective, Reading, StepPart
 from tfbind.training.optimization import learning_rate, make_optimizer, parameter_groups, set_rates
-from tfbind.training.sampling import WindowSampler
+from tfbind.training.sampling import Batch, WindowSampler
 from tfbind.training.splits import Split
 from tfbind.training.stopping import Stopped, StopSignals
 from tfbind.training.trunkcache import TrunkCache
@@ -308,7 +308,7 @@ class Trainer:
         codes, weights = (torch.as_tensor(array).to(self.device) for array in (batch.codes, batch.weights))
         return StepPart(
             codes,
-            self._contexts(batch.accessibility, step),
+            self._contexts(batch, step),
             labels,
             weights,
             self.factors.select(numbers).to(self.device),
@@ -324,9 +324,13 @@ class Trainer:
         """Windows with what the trunk says of them, where that is kept."""
         return windows if kept is None else replace(windows, embedding=self.cache.completed(*kept))
 
-    def _contexts(self, accessibility: np.ndarray, step: int) -> ContextBatch:
+    def _contexts(self, batch: Batch, step: int) -> ContextBatch:
         """What a step is told of the cell types: the same in all processes and parts."""
-        known = self.data.contexts(torch.as_tensor(accessibility).to(self.device))
+        accessibility, further = (
+            None if array is None else torch.as_tensor(array).to(self.device)
+            for array in (batch.accessibility, batch.further)
+        )
+        known = self.data.contexts(accessibility, further)
         return known.hidden(self.context_dropout, np.random.default_rng([self.seed, step, 5]))
 
     def _update(
@@ -453,7 +457,7 @@ class Trainer:
                 "windows": self.windows.model_dump(mode="json"),
                 "model": self.model.settings.model_dump(mode="json"),
                 "trunk": [self.model.trunk.settings.model_dump(mode="json"), self.model.trunk.source],
-                "shape": asdict(self.model.shape),
+                "shape": self.model.shape.as_json(),
                 "context_dropout": self.context_dropout.model_dump(mode="json"),
                 "seed": self.seed,
                 "pairs": self.pairs.tolist(),
@@ -468,6 +472,8 @@ class Trainer:
         for tensor in (factors.embeddings, factors.residue_mask, factors.motifs, factors.has_motif):
             yield tensor.cpu().numpy()
         yield self.data.has_track
+        if self.data.has_further is not None:
+            yield self.data.has_further
         if self.data.known is not None:
             for tensor in (self.data.known.text, self.data.known.has_text, self.data.known.identity):
                 yield tensor.numpy()
@@ -476,6 +482,8 @@ class Trainer:
         for chrom in chromosomes:
             yield self.data.codes[chrom]
             yield self.data.accessibility[chrom]
+            if self.data.further is not None:
+                yield self.data.further[chrom]
         for region in (*self.split.train, *self.split.validation):
             yield _of_region(self.data.labels, region, self.data.bin)
         for array in self._further_arrays():

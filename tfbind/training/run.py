@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tfbind.genome.reference import Reference
 from tfbind.model.batching import factor_batch
 from tfbind.model.binding import BindingModel
 from tfbind.model.checkpoint import save_checkpoint
-from tfbind.model.data import open_genome_data
+from tfbind.model.data import SignalTracks, of_cell_types, open_genome_data
 from tfbind.model.shape import ModelShape
 from tfbind.training import processes
 from tfbind.training.history import write_history
@@ -43,6 +43,7 @@ def train_model(
     context_set: ContextSet | None = None,
     signals: StopSignals | None = None,
     aliases: Mapping[str, Sequence[str]] | None = None,
+    further: SignalTracks | None = None,
 ) -> None:
     """Train, calibrate, find the thresholds of the peaks, and write model folder and history.
 
@@ -60,6 +61,8 @@ def train_model(
         What notes signals already, if something does.
     aliases
         Further names of cell types, for the manifest.
+    further
+        Signals beside accessibility, of each cell type. Those that no cell type to train on has are left out.
 
     Raises
     ------
@@ -80,6 +83,9 @@ def train_model(
     # Of the trained cell types alone: a further one, to be predicted, changes nothing here.
     measured = {targets.experiments[column]["cell_type"] for column in columns}
     contexts = {name: track for name, track in zip(cell_types, tracks, strict=True) if name in measured}
+    known = of_cell_types(further, [name in measured for name in cell_types])
+    # Of a signal that no cell type has, nothing could be learnt.
+    known = {name: paths for name, paths in known.items() if any(paths)}
     arrays = config.training.losses.arrays
     data = open_genome_data(
         reference,
@@ -88,6 +94,7 @@ def train_model(
         labels=targets.labels,
         signal=targets.signal if "signal" in arrays else None,
         score=targets.score if "score" in arrays else None,
+        further=known,
     )
     learnt = list(contexts) if config.contexts.learnt else []
     data = data.knowing(list(contexts), context_set, learnt)
@@ -117,6 +124,7 @@ def train_model(
             text_dim=0 if context_set is None else context_set.dim,
             cell_types=len(learnt),
             learnt=config.contexts.learnt,
+            signals=tuple(known),
         ),
         panel=factors.motifs[factors.has_motif],
     )
@@ -148,7 +156,8 @@ def train_model(
     about = {
         "embedder": factor_set.embedder,
         "contexts": {"encoder": None if context_set is None else context_set.encoder, "learnt": learnt},
-        "manifest": _manifest(config, reference, targets, split, trained, aliases or {}),
+        "manifest": _manifest(config, reference, targets, split, trained, aliases or {})
+        | _signals_of(known, contexts),
         **concluded,
         "fdr": config.prediction.fdr,
         "track_loss": config.training.losses.track_loss,
@@ -267,6 +276,16 @@ def _manifest(
         "experiments": sorted(experiment["name"] for experiment in used),
         "seed": config.seed,
     }
+
+
+def _signals_of(known: SignalTracks, cell_types: Iterable[str]) -> dict[str, Any]:
+    """Of each signal beside accessibility, the cell types that it was known of; without signals, nothing."""
+    names = list(cell_types)
+    found = {
+        signal: [name for name, path in zip(names, paths, strict=True) if path is not None]
+        for signal, paths in known.items()
+    }
+    return {"signals": found} if found else {}
 
 
 def _relatives(targets: Targets, split: Split, factors: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -44,6 +44,7 @@ class Batch:
     weights : float32 (windows,)
     signal : float32 (windows, counted bins, experiments), or None
     score : float32 (windows, counted bins, experiments), or None
+    further : float32 (windows, context bins + bins + context bins, cell types, signals), or None
     """
 
     codes: np.ndarray
@@ -52,6 +53,7 @@ class Batch:
     weights: np.ndarray
     signal: np.ndarray | None = None
     score: np.ndarray | None = None
+    further: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,11 @@ class Window:
     labels: np.ndarray
     signal: np.ndarray | None = None
     score: np.ndarray | None = None
+    further: np.ndarray | None = None
 
     def reverse_complement(self) -> Window:
         """The same stretch of the other strand: bases are complemented, and every array is reversed."""
-        bins = {name: getattr(self, name) for name in ("accessibility", "labels", "signal", "score")}
+        bins = {name: getattr(self, name) for name in ("accessibility", "labels", "signal", "score", "further")}
         turned = {name: None if array is None else array[::-1] for name, array in bins.items()}
         return Window(reverse_complement(self.codes), **turned)
 
@@ -246,6 +249,7 @@ class WindowSampler:
             self._within(draw, self.data.window_labels(*counted), LEFT_OUT),
             self._within(draw, self.data.window_signal(*counted), np.nan),
             self._within(draw, self.data.window_score(*counted), np.nan),
+            self.data.window_further(*around),
         )
         return window.reverse_complement() if draw.flipped else window
 

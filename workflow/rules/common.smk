@@ -18,6 +18,7 @@ from tfbind.evaluation.folds import fold_names
 from tfbind.inputs import factor_files
 from tfbind.prediction.gather import factor_batches
 from tfbind.tables import (
+    EVERY,
     check_files,
     factors_to_render,
     read_tables,
@@ -74,6 +75,14 @@ TRAINED_TRACKS = [
     f"{RESULTS}/accessibility/{name}.bw"
     for name in WITH_TRACK
     if name in TRAINED_CELL_TYPES
+]
+# Further signals, by the path of their bigWig below results/NAME/signals.
+SIGNALS = {row.track: row for row in TABLES.signals}
+SIGNAL_TRACKS = [f"{RESULTS}/signals/{track}" for track in SIGNALS]
+TRAINED_SIGNALS = [
+    f"{RESULTS}/signals/{track}"
+    for track, row in SIGNALS.items()
+    if row.cell_type in {EVERY, *TRAINED_CELL_TYPES}
 ]
 RENDERED = CONFIG.prediction.cell_types or list(CELL_TYPES)
 # The model, or the ensemble; and where each member of one has its own folders.
@@ -180,6 +189,29 @@ def accessibility_option(wildcards, input):
 def accessibility_folder(wildcards):
     """The folder with the accessibility bigWigs of all cell types."""
     return f"{RESULTS}/accessibility"
+
+
+def signal_source(wildcards):
+    """The file that a signal is made from."""
+    return path_of(SIGNALS[wildcards.signal_track].source)
+
+
+def signal_options(wildcards):
+    """How `tfbind signal` is told which row of the table of signals it is to read."""
+    row = SIGNALS[wildcards.signal_track]
+    of_cell_type = [] if row.cell_type == EVERY else ["--cell-type", row.cell_type]
+    return ["--signal", row.signal, *of_cell_type]
+
+
+def signals_of(wildcards):
+    """The bigWigs of the further signals of a cell type."""
+    rows = [TABLES.signal(name, wildcards.cell_type) for name in TABLES.signal_names]
+    return [f"{RESULTS}/signals/{row.track}" for row in rows if row is not None]
+
+
+def signals_option(wildcards):
+    """How a verb is told of the folder with further signals, if there are any."""
+    return ["--signals", f"{RESULTS}/signals"] if SIGNALS else []
 
 
 def embedding_option(wildcards, input):

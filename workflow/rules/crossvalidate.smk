@@ -26,6 +26,7 @@ use rule train as train_fold with:
         targets=rules.targets.output,
         split=rules.split_fold.output,
         accessibility=TRAINED_TRACKS,
+        signals=TRAINED_SIGNALS,
         contexts=contexts_of(TRAINED_CELL_TYPES),
         trunk=trunk_files(),
     output:
@@ -46,6 +47,7 @@ use rule factor_cnn as factor_cnn_fold with:
         targets=rules.targets.output,
         split=rules.split_fold.output,
         accessibility=ACCESSIBILITY_TRACKS,
+        signals=SIGNAL_TRACKS,
     output:
         f"{RUN_OF_FOLD}/factor_cnn.npz",
     log:
@@ -62,6 +64,7 @@ use rule evaluate as evaluate_fold with:
         split=rules.split_fold.output,
         model=rules.train_fold.output.model,
         accessibility=ACCESSIBILITY_TRACKS,
+        signals=SIGNAL_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
         predictions=rules.factor_cnn_fold.output if CONFIG.evaluation.factor_cnn else [],
         promoters=paths_of([CONFIG.evaluation.promoters]),

@@ -8,7 +8,7 @@
 #   simulation                                    simulate
 #   splits.held_out_...                           simulate (if any; its truth.json says so), split
 #   reference                                     reference
-#   accessibility                                 accessibility, of each cell type
+#   accessibility                                 accessibility, of each cell type; signal, of each
 #   factors                                       factors
 #   contexts.text                                 contexts, train
 #   contexts.learnt, contexts.dropout             train
@@ -42,6 +42,7 @@ DEPENDS_ON = {
     ],
     "reference": ["reference"],
     "accessibility": ["accessibility"],
+    "signal": ["accessibility"],
     "factors": ["factors"],
     "contexts": ["contexts.text"],
     "targets": ["targets", "windows.bin"],
@@ -110,6 +111,12 @@ def measured_cell_types():
     return [row for row in TABLES.cell_types if row.cell_type in MEASURED_CELL_TYPES]
 
 
+def signal_of_table(wildcards):
+    """How a signal is made from its file."""
+    row = SIGNALS[wildcards.signal_track]
+    return cells([row], "kind", "shortest", "longest", "count")
+
+
 def factors_of_batch(wildcards):
     """The factors that a job renders."""
     return BATCHES[int(wildcards.batch)]
@@ -123,3 +130,9 @@ def description(wildcards):
 def described_cell_type(wildcards):
     """What the tracks of a cell type say of it."""
     return cells([CELL_TYPES[wildcards.cell_type]], "description", "accessibility")
+
+
+def described_signals(wildcards):
+    """What the tracks of a cell type say of its further signals."""
+    rows = [TABLES.signal(name, wildcards.cell_type) for name in TABLES.signal_names]
+    return cells([row for row in rows if row is not None])

@@ -8,6 +8,7 @@ rule ensemble_fold:
         factors=rules.factors.output,
         targets=rules.targets.output,
         accessibility=TRAINED_TRACKS,
+        signals=TRAINED_SIGNALS,
         contexts=contexts_of(TRAINED_CELL_TYPES),
         models=expand(
             rules.train_fold.output.model,
@@ -24,12 +25,13 @@ rule ensemble_fold:
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
+        signals=signals_option,
         contexts=contexts_option,
         settings=settings_of("ensemble"),
         gpus=gpus,
     shell:
         "tfbind ensemble --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
-        " --targets {input.targets:q} --accessibility {params.accessibility:q} {params.contexts:q}"
+        " --targets {input.targets:q} --accessibility {params.accessibility:q} {params.signals:q} {params.contexts:q}"
         " --output {output:q} --threads {threads} --gpus {params.gpus} {input.models:q} > {log:q} 2>&1"
 
 
@@ -41,6 +43,7 @@ if MEMBER:
             factors=rules.factors.output,
             targets=rules.targets.output,
             accessibility=TRAINED_TRACKS,
+            signals=TRAINED_SIGNALS,
             contexts=contexts_of(TRAINED_CELL_TYPES),
             models=expand(rules.train.output.model, member=MEMBERS),
         output:
@@ -57,6 +60,7 @@ use rule evaluate_fold as evaluate_ensemble_fold with:
         split=rules.split_fold.output,
         model=rules.ensemble_fold.output,
         accessibility=ACCESSIBILITY_TRACKS,
+        signals=SIGNAL_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
         promoters=paths_of([CONFIG.evaluation.promoters]),
         predictions=[],

@@ -8,6 +8,7 @@ rule factor_cnn:
         targets=rules.targets.output,
         split=rules.split.output,
         accessibility=ACCESSIBILITY_TRACKS,
+        signals=SIGNAL_TRACKS,
     output:
         f"{RESULTS}/factor_cnn.npz",
     log:
@@ -18,12 +19,13 @@ rule factor_cnn:
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
+        signals=signals_option,
         settings=settings_of("factor_cnn"),
         steps=CONFIG.evaluation.factor_cnn,
         seed=[],
     shell:
         "tfbind factor-cnn --config {params.config:q} --reference {input.reference:q} --targets {input.targets:q}"
-        " --split {input.split:q} --accessibility {params.accessibility:q} --steps {params.steps} {params.seed:q}"
+        " --split {input.split:q} --accessibility {params.accessibility:q} {params.signals:q} --steps {params.steps} {params.seed:q}"
         " --output {output:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -36,6 +38,7 @@ rule evaluate:
         model=MODEL,
         embedding=rules.assemble.output,
         accessibility=ACCESSIBILITY_TRACKS,
+        signals=SIGNAL_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
         predictions=rules.factor_cnn.output if CONFIG.evaluation.factor_cnn else [],
         promoters=paths_of([CONFIG.evaluation.promoters]),
@@ -51,6 +54,7 @@ rule evaluate:
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
+        signals=signals_option,
         contexts=contexts_option,
         embedding=embedding_option,
         predictions=predictions_option,
@@ -59,7 +63,7 @@ rule evaluate:
     shell:
         "tfbind evaluate --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
         " --targets {input.targets:q} --split {input.split:q} --model {input.model:q} {params.embedding:q}"
-        " --accessibility {params.accessibility:q} {params.contexts:q} {params.predictions:q} --output {output:q}"
+        " --accessibility {params.accessibility:q} {params.signals:q} {params.contexts:q} {params.predictions:q} --output {output:q}"
         " --threads {threads} --gpus {params.gpus} > {log:q} 2>&1"
 
 
@@ -70,6 +74,7 @@ rule ablate:
         targets=rules.targets.output,
         split=rules.split.output,
         accessibility=ACCESSIBILITY_TRACKS,
+        signals=SIGNAL_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
         variants="config/ablation.yaml",
         trunk=trunk_files(),
@@ -83,12 +88,13 @@ rule ablate:
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
+        signals=signals_option,
         contexts=contexts_option,
         work=f"{RESULTS}/ablation/variants",
         settings=settings_of("train"),
         gpus=gpus,
     shell:
         "tfbind ablate --config {params.config:q} --variants {input.variants:q} --reference {input.reference:q}"
-        " --factors {input.factors:q} --targets {input.targets:q} --split {input.split:q} --accessibility {params.accessibility:q}"
+        " --factors {input.factors:q} --targets {input.targets:q} --split {input.split:q} --accessibility {params.accessibility:q} {params.signals:q}"
         " {params.contexts:q} --work {params.work:q} --output {output:q} --threads {threads}"
         " --gpus {params.gpus} > {log:q} 2>&1"

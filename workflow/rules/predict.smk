@@ -52,6 +52,7 @@ rule render:
         model=MODEL,
         embedding=rules.assemble.output,
         accessibility=accessibility_track,
+        signals=signals_of,
         contexts=context_of,
     output:
         temp(directory(f"{RESULTS}/tracks_in_batches/{{cell_type}}/{{batch}}")),
@@ -65,15 +66,17 @@ rule render:
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_option,
+        signals=signals_option,
         contexts=contexts_option,
         factors=factors_of_batch,
         uncertainty=CONFIG.prediction.uncertainty,
         cell_type=described_cell_type,
+        described_signals=described_signals,
         gpus=gpus,
     shell:
         "tfbind render --config {params.config:q} --cell-type {wildcards.cell_type:q} --batch {wildcards.batch:q}"
         " --reference {input.reference:q} --factors {input.factors:q} --model {input.model:q}"
-        " --embedding {input.embedding:q} {params.accessibility:q} {params.contexts:q} --output {output:q}"
+        " --embedding {input.embedding:q} {params.accessibility:q} {params.signals:q} {params.contexts:q} --output {output:q}"
         " --threads {threads} --gpus {params.gpus} > {log:q} 2>&1"
 
 

@@ -1,4 +1,4 @@
-# The genome, and what was measured along it: accessibility of each cell type, and targets.
+# The genome, and what was measured along it: accessibility and further signals of each cell type, and targets.
 
 
 rule reference:
@@ -36,6 +36,28 @@ rule accessibility:
     shell:
         "tfbind accessibility --config {params.config:q} --cell-type {wildcards.cell_type:q}"
         " --reference {input.reference:q} --output {output.track:q} > {log:q} 2>&1"
+
+
+# What is known along the genome beside accessibility, of a cell type or of every one.
+rule signal:
+    input:
+        signal_source,
+        reference=rules.reference.output,
+    output:
+        track=f"{RESULTS}/signals/{{signal_track}}",
+        about=f"{RESULTS}/signals/{{signal_track}}.json",
+    log:
+        f"{LOGS}/signals/{{signal_track}}.log",
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        config=EFFECTIVE_CONFIG,
+        options=signal_options,
+        settings=settings_of("signal"),
+        row=signal_of_table,
+    shell:
+        "tfbind signal --config {params.config:q} {params.options:q} --reference {input.reference:q}"
+        " --output {output.track:q} > {log:q} 2>&1"
 
 
 rule targets:

@@ -9,6 +9,7 @@ rule train:
         targets=rules.targets.output,
         split=rules.split.output,
         accessibility=TRAINED_TRACKS,
+        signals=TRAINED_SIGNALS,
         contexts=contexts_of(TRAINED_CELL_TYPES),
         trunk=trunk_files(),
     output:
@@ -24,6 +25,7 @@ rule train:
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
+        signals=signals_option,
         contexts=contexts_option,
         state=f"{RESULTS}/{MEMBER}training/state",
         member=member_option,
@@ -33,7 +35,7 @@ rule train:
     shell:
         # Signals that ask it to stop are for the training alone, which keeps its state first.
         "trap '' TERM INT USR1; {params.launcher} tfbind train --config {params.config:q} --reference {input.reference:q} --factors {input.factors:q}"
-        " --targets {input.targets:q} --split {input.split:q} --accessibility {params.accessibility:q} {params.contexts:q} --state {params.state:q}"
+        " --targets {input.targets:q} --split {input.split:q} --accessibility {params.accessibility:q} {params.signals:q} {params.contexts:q} --state {params.state:q}"
         " --history {output.history:q} --output {output.model:q} {params.member:q} --threads {threads}"
         " --gpus {params.gpus} 2>&1 | tee {log:q}"
 
