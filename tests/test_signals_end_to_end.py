@@ -11,6 +11,7 @@ import pyBigWig
 import pytest
 import yaml
 
+from tfbind.browser.on_demand import OnDemand, respond
 from tfbind.core.files import sha256_file
 from tfbind.model.checkpoint import load_checkpoint
 from tfbind.model.ensemble import open_checkpoint
@@ -191,3 +192,23 @@ def test_a_signal_that_there_is_not(told, tmp_path, options, problem):
     where = ["--reference", told.results / "reference", "--output", tmp_path / "out.bw"]
     result = told.tfbind("signal", "--config", told.config, *options, *where)
     assert result.exit_code == 1 and problem in result.stderr and "\n  mend: " in result.stderr
+
+
+def test_on_demand_signals_are_read_as_the_workflow_reads_them(told, tmp_path):
+    """All of one cell type, those of one without accessibility, and that of every one."""
+    run = tmp_path / "results/told"
+    run.mkdir(parents=True)
+    for name in ("reference", "factors", "accessibility", "signals", "model", "genome_embedding"):
+        (run / name).symlink_to(told.results / name)
+    (run / "config.yaml").symlink_to(told.config)
+    on_demand = OnDemand(run, ahead=False)
+    for cell_type in ("CT1", "CT2", "CT3"):
+        expected, _, _ = render(told, cell_type, tmp_path / cell_type)
+        found = on_demand.render(FACTOR, cell_type, "chr1").values
+        np.testing.assert_array_equal(found, expected[: len(expected) // 3 : 64].astype(np.float32))
+    (run / "signals").unlink()
+    query = {"factor": [FACTOR], "cell_type": ["CT1"], "region": ["chr1"]}
+    status, body = respond(on_demand, query)
+    assert status == 503 and f"{run}/signals/other/CT1.bw: is not made yet" in body["error"]
+    assert "target results/told/signals/other/CT1.bw" in body["mend"]
+    on_demand.close()

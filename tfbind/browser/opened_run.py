@@ -25,6 +25,7 @@ from tfbind.contexts.accessibility import binned_accessibility
 from tfbind.core.errors import InputError, UnknownNameError
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.regions import parse_place
+from tfbind.inputs import further_signals
 from tfbind.model.batching import factor_batch
 from tfbind.model.data import GenomeData
 from tfbind.model.head import FactorCode
@@ -34,7 +35,7 @@ from tfbind.prediction.embed import GenomeEmbedding, reach_of
 from tfbind.prediction.opening import open_factor_set, open_model, open_models_context_set
 from tfbind.prediction.region import Region
 from tfbind.prediction.render import as_values, fill_numbers
-from tfbind.tables import CellTypeRow, read_cell_types, read_factors, suggestion
+from tfbind.tables import CellTypeRow, DataSet, read_cell_types, read_factors, read_signals, suggestion
 
 # Bins of a tile.
 TILE = PIECE
@@ -42,6 +43,8 @@ TILE = PIECE
 LARGEST_REGION = 2_000_000
 # What the files of a run are known by: a file that is made again has another.
 Stamp = tuple[int, int, int] | None
+# In the folder of a cell type's texts.
+TEXTS = "contexts.json"
 # What tells whether a run was made again: of a model or an ensemble, and the rest.
 _MODEL = ("model/model.json", "model/ensemble.json")
 _FILES = (
@@ -61,14 +64,14 @@ class Wanted:
     cell_type
         Its row.
     made_of
-        Stamps of the files of the cell type.
+        Files of the cell type, and their stamps.
     chrom, bins
         Bins of a chromosome.
     """
 
     factor: str
     cell_type: CellTypeRow
-    made_of: tuple[Stamp, ...]
+    made_of: tuple[tuple[Path, Stamp], ...]
     chrom: str
     bins: range
 
@@ -92,7 +95,7 @@ class OpenedRun:
     run
         The run's folder.
     kept_bytes
-        Of tiles of tracks, encoded factors and tiles of accessibility, which are kept.
+        Of tiles of tracks, encoded factors and tiles of signals, which are kept.
 
     Raises
     ------
@@ -112,13 +115,19 @@ class OpenedRun:
             self.bin = self.config.windows.bin
             tables = self.config.tables
             self._factor_table = self._table("factors", tables.factors)
-            path = self._table("cell types", tables.cell_types)
-            self._files[path] = _stamp(path)
-            self.cell_types = {row.cell_type: row for row in read_cell_types(path)}
+            rows = read_cell_types(self._table("cell types", tables.cell_types))
+            signals = [] if tables.signals is None else read_signals(self._table("signals", tables.signals), rows)
+            self.cell_types = {row.cell_type: row for row in rows}
             self.names_of_cell_types = {
                 alias: name for name, row in self.cell_types.items() for alias in (name, *row.aliases)
             }
             self.reference, self.checkpoint = open_model(self.run / "reference", self.run / "model", self.config)
+            self._further = further_signals(
+                DataSet([], rows, [], signals),
+                list(self.cell_types),
+                self.run / "signals",
+                self.checkpoint.signals,
+            )
             self.factor_set = open_factor_set(self.run / "factors", self.checkpoint)
             self.embedding = GenomeEmbedding.open(
                 self.run / "genome_embedding/tokens", self.checkpoint, self.reference
@@ -154,7 +163,13 @@ class OpenedRun:
                 key="region",
                 mend="go nearer, or let the workflow make the whole track (prediction.factors and .cell_types)",
             )
-        return Wanted(factor, row, self._made_of(row), place.chrom, place.bins(self.bin))
+        return Wanted(
+            factor,
+            row,
+            tuple((path, _stamp(path)) for path in self._paths(row)),
+            place.chrom,
+            place.bins(self.bin),
+        )
 
     def found(self, wanted: Wanted) -> np.ndarray | None:
         """Its probabilities, float32 (bins,), if all of them are kept."""
@@ -167,7 +182,7 @@ class OpenedRun:
         Raises
         ------
         RunError
-            If accessibility or text of the cell type cannot be read, or values are not finite.
+            If a signal or text of the cell type cannot be read, or values are not finite.
         """
         tiles = {tile: self.kept.get(wanted.key(tile)) for tile in wanted.tiles}
         missing = [tile for tile, numbers in tiles.items() if numbers is None]
@@ -209,38 +224,40 @@ class OpenedRun:
         return codes
 
     def _data(self, wanted: Wanted, spans: Iterable[Region]) -> GenomeData:
-        """The chromosome, and accessibility as far as spans of it depend on it; elsewhere 0."""
+        """The chromosome, and the cell type's signals as far as spans of it depend on them; elsewhere 0."""
         row, chrom, around = wanted.cell_type, wanted.chrom, reach_of(self.checkpoint)
         bins = bin_count(self.reference.sizes[chrom], self.bin)
-        accessibility = np.zeros((bins, 1), dtype=np.float32)
-        track = self._track(row)
-        if track is not None:
-            needed = {
-                tile
-                for span in spans
-                for tile in range(
-                    max(0, span.first - around) // TILE,
-                    -(-min(bins, span.first + span.count + around) // TILE),
-                )
-            }
-            for tile in sorted(needed):
-                part = self._span(chrom, range(tile, tile + 1))
-                accessibility[part.first : part.first + part.count, 0] = self._accessibility(wanted, track, part)
+        tiles = {
+            tile
+            for span in spans
+            for tile in range(
+                max(0, span.first - around) // TILE, -(-min(bins, span.first + span.count + around) // TILE)
+            )
+        }
+        parts = [self._span(chrom, range(tile, tile + 1)) for tile in sorted(tiles)]
+        track, further = self._track(row), self._further_of(row)
+        columns = np.zeros((bins, 1 + len(further)), dtype=np.float32)
+        for column, path in enumerate([track, *further]):
+            for part in parts if path is not None else ():
+                columns[part.first : part.first + part.count, column] = self._signal(wanted, path, part)
         data = GenomeData(
             self.bin,
             {chrom: self.reference.codes(chrom)},
-            {chrom: accessibility},
+            {chrom: columns[:, :1]},
             np.array([track is not None]),
+            further={chrom: columns[:, None, 1:]} if further else None,
+            has_further=np.array([[path is not None for path in further]]) if further else None,
         )
         texts = open_models_context_set(self._texts(), [row], self.checkpoint)
         return data.knowing([row.cell_type], texts, self.checkpoint.about["contexts"]["learnt"])
 
-    def _accessibility(self, wanted: Wanted, track: Path, part: Region) -> np.ndarray:
-        key = ("accessibility", wanted.cell_type.cell_type, wanted.made_of, part)
+    def _signal(self, wanted: Wanted, path: Path, part: Region) -> np.ndarray:
+        """Accessibility or another signal in a tile, float32 (bins,)."""
+        key = ("signal", path, dict(wanted.made_of)[path], part)
         values = self.kept.get(key)
         if values is None:
             bins = range(part.first, part.first + part.count)
-            values = binned_accessibility(track, self.reference, part.chrom, self.bin, bins)
+            values = binned_accessibility(path, self.reference, part.chrom, self.bin, bins)
             self.kept.put(key, values, values.nbytes)
         return values
 
@@ -278,10 +295,10 @@ class OpenedRun:
         if row is None:
             mend = suggestion(name, self.names_of_cell_types)
             raise UnknownNameError(f"there is no cell type '{name}'", key="cell_type", mend=mend)
-        needed = [self._track(row), None if self._texts() is None else self._texts() / name]
-        for path in needed:
-            if path is not None and not path.exists():
-                target = path.relative_to(self.folder)
+        for path in self._paths(row):
+            if not path.exists():
+                # Texts are made by the folder.
+                target = (path.parent if path.name == TEXTS else path).relative_to(self.folder)
                 raise RunError(
                     f"is not made yet, and cell type {name} is rendered from it",
                     file=path,
@@ -289,13 +306,19 @@ class OpenedRun:
                 )
         return row
 
-    def _made_of(self, row: CellTypeRow) -> tuple[Stamp, ...]:
-        track, texts = self._track(row), self._texts()
-        paths = [track, None if texts is None else texts / row.cell_type / "contexts.json"]
-        return tuple(None if path is None else _stamp(path) for path in paths)
+    def _paths(self, row: CellTypeRow) -> list[Path]:
+        """All files of a cell type that its tracks are rendered from."""
+        texts = self._texts()
+        found = [self._track(row), *self._further_of(row), texts and texts / row.cell_type / TEXTS]
+        return [path for path in found if path is not None]
 
     def _track(self, row: CellTypeRow) -> Path | None:
         return None if row.accessibility is None else self.run / "accessibility" / f"{row.cell_type}.bw"
+
+    def _further_of(self, row: CellTypeRow) -> list[Path | None]:
+        """Of the signals that the model reads beside accessibility, in its order; None where one is not known."""
+        number = list(self.cell_types).index(row.cell_type)
+        return [paths[number] for paths in self._further.values()]
 
     def _texts(self) -> Path | None:
         return None if self.config.contexts.text is None else self.run / "contexts"
@@ -308,6 +331,7 @@ class OpenedRun:
                 file=found,
                 mend=f"leave {self.run.name} in the folder results that snakemake made, beside the tables",
             )
+        self._files[found] = _stamp(found)
         return found
 
     @contextmanager
