@@ -48,6 +48,8 @@ VERBS = [
     "gather-folds",
     "ablate",
     "plot-history",
+    "browser",
+    "browse",
 ]
 
 

@@ -182,10 +182,20 @@ def accessibility_folder(wildcards):
     return f"{RESULTS}/accessibility"
 
 
+def tracks_folder(wildcards):
+    """The folder with the tracks of all cell types."""
+    return f"{RESULTS}/tracks"
+
+
 def embedding_option(wildcards, input):
     """How `tfbind evaluate` is told of the genome embedding, where there is one."""
     found = input.get("embedding")
     return ["--embedding", found] if found else []
+
+
+def evaluation_option(wildcards, input):
+    """How `tfbind browser` is told of the scores, if there are any."""
+    return ["--evaluation", *input.evaluation] if input.evaluation else []
 
 
 def fold_option(wildcards):
@@ -260,7 +270,8 @@ def show_results():
         "evaluation/metrics.tsv": "the same, experiment by experiment",
         "training/history.svg": "loss and validation score in training",
         "homology.tsv": "how much of the test's sequence stands in the training regions, too",
-        "tracks": "FACTOR.bw and FACTOR.narrowPeak of each cell type, for a genome browser",
+        "tracks": "FACTOR.bw and FACTOR.narrowPeak of each cell type",
+        "browser": f"the tracks on the genome: tfbind browse {RESULTS}",
     }
     there = {path: what for path, what in found.items() if Path(RESULTS, path).exists()}
     if there:

@@ -30,6 +30,7 @@
 #   prediction.shards, .precision                 embed; of precision, ensemble
 #   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new
+#   cell_types: a description                     browser (beside contexts, if texts are read)
 #   prediction.batch_size                         none: an embedding does not depend on it
 #   name, mirror, tables (their paths)            none; another name is another run
 
@@ -70,6 +71,8 @@ DEPENDS_ON = {
         "evaluation.bootstrap",
         "evaluation.dream_rule",
     ],
+    # Its name for the track hub, and what the page says of the calls.
+    "browser": ["windows.bin", "prediction.fdr"],
 }
 # Of the keys of `train`, those that change nothing.
 CHANGES_NOTHING = {
@@ -123,3 +126,9 @@ def description(wildcards):
 def described_cell_type(wildcards):
     """What the tracks of a cell type say of it."""
     return cells([CELL_TYPES[wildcards.cell_type]], "description", "accessibility")
+
+
+def shown_rows():
+    """What the page says of factors and cell types: all of the tables are in its picker."""
+    factors = [row.factor for row in TABLES.factors]
+    return factors, cells(TABLES.cell_types, "cell_type", "description")

@@ -1,0 +1,1 @@
+"""See the tracks: a page with a genome browser, a track hub, and the server for both."""
