@@ -1115,19 +1115,9 @@ def _context(
 
 
 def _open(reference: Path, model: Path, config: Config) -> tuple[Reference, Checkpoint]:
-    """The reference and the model; one of another bin, or that `tfbind train` did not make, is refused."""
-    from tfbind.genome.reference import Reference
-    from tfbind.model.ensemble import open_checkpoint
+    from tfbind.prediction.opening import open_model
 
-    checkpoint = open_checkpoint(model)
-    if "manifest" not in checkpoint.about:
-        raise InputError(
-            "was saved by Model.save, and says nothing of a training",
-            file=model,
-            mend="give a model that `tfbind train` made, such as results/NAME/model",
-        )
-    _require_bin(checkpoint, config)
-    return Reference.open(reference), checkpoint
+    return open_model(reference, model, config)
 
 
 def _require_genome(checkpoint: Checkpoint, genome: Reference, folder: Path) -> None:
@@ -1140,12 +1130,9 @@ def _require_genome(checkpoint: Checkpoint, genome: Reference, folder: Path) -> 
 
 
 def _require_bin(checkpoint: Checkpoint, config: Config) -> None:
-    if checkpoint.model.bin != config.windows.bin:
-        raise InputError(
-            f"the model predicts bins of {checkpoint.model.bin} bp, not of {config.windows.bin}",
-            key="windows.bin",
-            mend="train again, or set the model's bin",
-        )
+    from tfbind.prediction.opening import require_bin
+
+    require_bin(checkpoint, config)
 
 
 @contextmanager
@@ -1190,53 +1177,23 @@ def _targets(folder: Path, genome: Reference, dataset: DataSet, config: Config) 
 
 
 def _factor_set(folder: Path, checkpoint: Checkpoint) -> FactorSet:
-    from tfbind.factors.factorset import FactorSet
+    from tfbind.prediction.opening import open_factor_set
 
-    factor_set = FactorSet.open(folder)
-    if factor_set.embedder != checkpoint.about["embedder"]:
-        raise InputError(
-            f"proteins are embedded by {factor_set.embedder}, the model was trained with "
-            f"{checkpoint.about['embedder']}",
-            file=folder,
-            key="factors.embedder",
-            mend="embed the factors with the model's embedder, or train again",
-        )
-    return factor_set
+    return open_factor_set(folder, checkpoint)
 
 
 def _context_set(folder: Path | None, rows: Iterable[CellTypeRow]) -> ContextSet | None:
-    """The context set, if one is given; one that has read other descriptions than the rows' is refused."""
-    from tfbind.contexts.contextset import ContextSet
+    from tfbind.prediction.opening import open_context_set
 
-    if folder is None:
-        return None
-    rows = list(rows)
-    found = ContextSet.find(folder, [row.cell_type for row in rows])
-    found.require({row.cell_type: row.description for row in rows})
-    return found
+    return open_context_set(folder, rows)
 
 
 def _models_context_set(
     folder: Path | None, rows: Iterable[CellTypeRow], checkpoint: Checkpoint
 ) -> ContextSet | None:
-    """The context set, if one is given; texts that were not read as the model's were are refused."""
-    found = _context_set(folder, rows)
-    encoder, wanted = None if found is None else found.encoder, checkpoint.about["contexts"]["encoder"]
-    if encoder == wanted:
-        return found
-    if encoder is None:
-        mend = "give --contexts, a folder that `tfbind contexts` made with the model's encoder"
-    elif wanted is None:
-        mend = "leave --contexts out, or train with texts"
-    else:
-        mend = "read the descriptions with the model's encoder, revision and pooling, or train again"
-    raise InputError(
-        f"descriptions of cell types are read by {encoder or 'nothing'}, the model was trained with "
-        f"{wanted or 'none'}",
-        file=folder,
-        key="contexts.text",
-        mend=mend,
-    )
+    from tfbind.prediction.opening import open_models_context_set
+
+    return open_models_context_set(folder, rows, checkpoint)
 
 
 def _use_threads(threads: int | None) -> None:

@@ -327,7 +327,7 @@ def read_tables(config: Config) -> DataSet:
         for name in given or ():
             # What is held out may go by any of its names.
             if known.get(name) != name and (key != "splits.held_out_cell_types" or name not in known):
-                raise InputError(f"'{name}' is not in {table}", key=key, mend=_suggestion(name, known))
+                raise InputError(f"'{name}' is not in {table}", key=key, mend=suggestion(name, known))
     dataset = DataSet(factors, cell_types, experiments)
     _signal_to_learn_from(config, dataset)
     return dataset
@@ -565,11 +565,11 @@ def _defined(path: Path, row: TableRow, column: str, name: str, known: Mapping[s
             file=path,
             row=row.row,
             column=column,
-            mend=f"{_suggestion(name, known)}, or add it to the table of {kind}s",
+            mend=f"{suggestion(name, known)}, or add it to the table of {kind}s",
         )
 
 
-def _suggestion(name: str, known: Mapping[str, str]) -> str:
+def suggestion(name: str, known: Mapping[str, str]) -> str:
     """Near names, upper and lower case aside; for an alias the name that it stands for."""
     if name in known:
         return f"write '{known[name]}', of which this is an alias"

@@ -16,6 +16,11 @@ class InputError(ValueError):
         Where: a file, a row of it (1-based, as an editor counts lines), a column's name, a config key.
     mend
         What the user can do about it.
+
+    Attributes
+    ----------
+    told : str
+        Where and what, without the mend.
     """
 
     def __init__(
@@ -37,9 +42,12 @@ class InputError(ValueError):
             where.append(f"column '{column}'")
         if key is not None:
             where.append(f"key '{key}'")
-        text = f"{', '.join(where)}: {problem}" if where else problem
-        if mend:
-            text += f"\n  mend: {mend}"
-        super().__init__(text)
+        told = f"{', '.join(where)}: {problem}" if where else problem
+        super().__init__(f"{told}\n  mend: {mend}" if mend else told)
+        self.told = told
         self.problem, self.mend = problem, mend
         self.file, self.row, self.column, self.key = file, row, column, key
+
+
+class UnknownNameError(InputError):
+    """A name that stands for nothing there is."""

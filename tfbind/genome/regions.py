@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tfbind.core.errors import InputError
+from tfbind.core.errors import InputError, UnknownNameError
 from tfbind.genome.names import ChromosomeNames, listed
 
 _PLACE = re.compile(r"(?P<chrom>.+):(?P<start>[\d,]+)-(?P<end>[\d,]+)")
@@ -43,8 +43,10 @@ def parse_place(text: str, names: ChromosomeNames, sizes: Mapping[str, int], *, 
 
     Raises
     ------
+    UnknownNameError
+        Its chromosome does not resolve.
     InputError
-        It has another form, its chromosome does not resolve, or it does not lie on it.
+        It has another form, or does not lie on the chromosome.
     """
     text = text.strip()
     whole = names.resolve(text)
@@ -55,7 +57,7 @@ def parse_place(text: str, names: ChromosomeNames, sizes: Mapping[str, int], *, 
     chrom = names.resolve(named)
     if chrom not in sizes:
         problem = f"'{named}' is no chromosome of the genome, which has {listed(sizes)}"
-        raise InputError(problem, key=key, mend=_FORM)
+        raise UnknownNameError(problem, key=key, mend=_FORM)
     size = sizes[chrom]
     if named == text:
         return Region(chrom, 0, size)

@@ -65,15 +65,19 @@ class Probabilities:
         data
             Knows, as `GenomeData.knowing`, the cell types that `checkpoint` has learnt.
         """
+        return cls.of_encoded(checkpoint, encoded_by_each(checkpoint, factors), data)
+
+    @classmethod
+    def of_encoded(cls, checkpoint: Checkpoint, codes: Sequence[FactorCode], data: GenomeData) -> Probabilities:
+        """As `of`, of factors that `encoded_by_each` has encoded."""
         if not checkpoint.members:
-            code = encoded(checkpoint.model, factors)
+            (code,) = codes
             return cls([Member(Predictor(checkpoint.model, code, data), read_calibration(checkpoint.about))])
         learnt = checkpoint.about["contexts"]["learnt"]
         members = []
-        for each in checkpoint.members:
+        for each, code in zip(checkpoint.members, codes, strict=True):
             own = as_learnt_by(each.about["contexts"]["learnt"], learnt, data)
-            predictor = Predictor(each.model, encoded(each.model, factors), own)
-            members.append(Member(predictor, read_calibration(each.about)))
+            members.append(Member(Predictor(each.model, code, own), read_calibration(each.about)))
         return cls(members, read_calibration(checkpoint.about))
 
     def each(self, take: Take, chrom: str, tokens: np.ndarray, first: int, count: int, pairs: Tensor) -> None:
@@ -119,6 +123,11 @@ class Probabilities:
         if self.calibration.method == "none":
             return mean
         return self.calibration(mean.logit()).sigmoid()
+
+
+def encoded_by_each(checkpoint: Checkpoint, factors: FactorBatch) -> list[FactorCode]:
+    """Factors as the model has them after its towers, or as each member of an ensemble has."""
+    return [encoded(each.model, factors) for each in checkpoint.members or (checkpoint,)]
 
 
 def encoded(model: BindingModel, factors: FactorBatch) -> FactorCode:

@@ -226,6 +226,11 @@ def fill_numbers(
         done += span.count
 
 
+def as_values(numbers: np.ndarray) -> np.ndarray:
+    """What `fill_numbers` gave, as it stands in a bigWig: float32 of the same shape."""
+    return numbers * np.float32(2.0**-BITS)
+
+
 def _keep(
     numbers: np.ndarray, span: Region, usable: Tensor, low: int, probabilities: Tensor, spread: Tensor | None
 ) -> None:
@@ -277,7 +282,7 @@ class _Track:
         """Probabilities, or their spread (row 1), float32 (bins,), of each span."""
         done = 0
         for span in self.spans:
-            yield span, self.numbers[row, done : done + span.count] * np.float32(2.0**-BITS)
+            yield span, as_values(self.numbers[row, done : done + span.count])
             done += span.count
 
 
