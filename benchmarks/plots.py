@@ -11,15 +11,15 @@ import numpy as np
 
 from benchmarks.cost import RESULTS
 from benchmarks.growth import AXES
-from tfbind.evaluation.plots import fresh_style, save
+from tfbind.figures.style import BLUE, GREY, VERMILLION, fresh_style, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 ROWS = (("cpu_seconds", "CPU seconds"), ("mebibytes", "MiB of memory"))
-# Okabe & Ito's, as in the plots of an evaluation; with markers, since not all eyes tell them apart.
-STYLES = (("#0072B2", "o"), ("#D55E00", "^"))
+# With markers, since not all eyes tell colours apart.
+STYLES = ((BLUE, "o"), (VERMILLION, "^"))
 
 
 def plot_growth(found: Mapping[str, Any], path_stem: Path) -> None:
@@ -38,7 +38,7 @@ def plot_growth(found: Mapping[str, Any], path_stem: Path) -> None:
                     panels[row, column].set_ylabel(label)
             panels[0, column].set_title(name)
             panels[-1, column].set_xlabel(", ".join(filter(None, (name, axis["unit"]))))
-        figure.supxlabel(found["device"], fontsize="small", color="#6B6B6B")
+        figure.supxlabel(found["device"], fontsize="small", color=GREY)
         save(figure, path_stem)
 
 

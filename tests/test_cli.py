@@ -48,6 +48,7 @@ VERBS = [
     "gather-folds",
     "ablate",
     "plot-history",
+    "plot",
     "browser",
     "browse",
 ]

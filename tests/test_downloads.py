@@ -43,6 +43,7 @@ def many(tmp_path):
                 "tables": {name: f"{tmp_path}/{name}.tsv" for name in tables},
                 "reference": {"fasta": {"source": "https://example.org/genome.fa.gz", "sha256": SHA}},
                 "splits": {"validation": ["chr2"], "test": ["chr3"]},
+                "evaluation": {"promoters": {"source": "https://example.org/genes.gtf.gz", "sha256": SHA}},
             }
         )
         return config, read_tables(config)
@@ -89,7 +90,8 @@ def test_a_file_that_is_given_twice_is_downloaded_once(many):
 def test_every_url_is_in_one_batch(many):
     config, dataset = many(factors=40, cell_types=40, experiments=60)
     paths = [each.path for batch in download_batches(config, dataset).values() for each in batch]
-    assert len(paths) == len(set(paths)) == 1 + 40 + 40 + 60
+    assert len(paths) == len(set(paths)) == 1 + 40 + 40 + 60 + 1
+    assert len(download_batches(config, dataset)["genes"]) == 1
     assert [each.path for each in chosen_downloads(config, dataset)] == paths
 
 

@@ -13,14 +13,18 @@ import click
 
 import tfbind
 from tfbind.core.errors import InputError
+from tfbind.core.progress import close_bars
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
+    from tfbind.browser.on_demand import OnDemand
     from tfbind.config import Config
     from tfbind.contexts.contextset import ContextSet
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
+    from tfbind.genome.regions import Region
     from tfbind.model.checkpoint import Checkpoint
     from tfbind.tables import CellTypeRow, DataSet
     from tfbind.training.targets import Targets
@@ -41,7 +45,7 @@ class Verbs(click.Group):
     def invoke(self, context: click.Context) -> Any:
         """Run a verb."""
         try:
-            return super().invoke(context)
+            return self._invoke(context)
         except InputError as error:
             _tell(error)
             sys.exit(1)
@@ -55,6 +59,13 @@ class Verbs(click.Group):
             )
             _tell(problem)
             sys.exit(1)
+
+    def _invoke(self, context: click.Context) -> Any:
+        """Run a verb; whatever ends it, a message of why comes after the last bar."""
+        try:
+            return super().invoke(context)
+        finally:
+            close_bars()
 
 
 def _tell(error: InputError) -> None:
@@ -916,6 +927,83 @@ def plot_history(history: Path, output: Path) -> None:
     from tfbind.evaluation.plots import plot_history as plot
 
     plot(history, output)
+
+
+@main.command()
+@click.option("--run", type=FILE, required=True, help="Folder of a run's results, such as results/demo.")
+@click.option("--region", required=True, help="What to show, such as chr7:1-20000 (first and last base).")
+@click.option(
+    "--factor", "wanted", multiple=True, required=True, help="A factor of the table; may be repeated, in order."
+)
+@click.option(
+    "--cell-type",
+    "cell_types",
+    multiple=True,
+    required=True,
+    help="A cell type of the table; may be repeated, in order.",
+)
+@click.option(
+    "--genes",
+    type=FILE,
+    help="GTF, or BED with strands, plain or gzip; by default that of evaluation.promoters, if there is one.",
+)
+@click.option(
+    "--width", type=float, default=180.0, show_default=True, help="mm: about 88 for a journal's column."
+)
+@output_option("Figure to make: .svg, .png or .pdf.")
+@threads_option
+def plot(
+    run: Path,
+    region: str,
+    wanted: tuple[str, ...],
+    cell_types: tuple[str, ...],
+    genes: Path | None,
+    width: float,
+    output: Path,
+    threads: int | None,
+) -> None:
+    """Draw a region for a paper: accessibility, predictions, measured calls, motif sites and genes.
+
+    Tracks are those of the run; what was never rendered is rendered here, for the region alone.
+    """
+    from tfbind.evaluation.promoters import KEY as PROMOTERS
+    from tfbind.figures.region import plot_region
+    from tfbind.figures.view import read_view, require_run
+    from tfbind.inputs import source_file
+
+    _use_threads(threads)
+    config, dataset = _read((require_run(run),))
+    _some_factors(wanted, config, dataset)
+    rows = [_cell_type(dataset, name, config) for name in _each_once(cell_types)]
+    key, promoters = "--genes", config.evaluation.promoters
+    if genes is None and promoters is not None:
+        key, genes = PROMOTERS, source_file(promoters, key=PROMOTERS)
+    view = read_view(
+        run,
+        config,
+        region,
+        list(dict.fromkeys(wanted)),
+        [row.cell_type for row in rows],
+        genes=genes,
+        genes_key=key,
+        render=_renderer(run),
+    )
+    plot_region(view, output, width=width)
+
+
+def _renderer(run: Path) -> Callable[[str, str, Region], tuple[int, np.ndarray]]:
+    """Renders what no track of a run holds; its model is opened with the first that is asked for."""
+    opened: list[OnDemand] = []
+
+    def render(factor: str, cell_type: str, region: Region) -> tuple[int, np.ndarray]:
+        from tfbind.browser.on_demand import OnDemand
+
+        if not opened:
+            opened.append(OnDemand(run))
+        found = opened[0].render(factor, cell_type, str(region))
+        return found.start // found.bin, found.values
+
+    return render
 
 
 @main.command()

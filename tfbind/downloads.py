@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tfbind.config import Config, Source
@@ -90,7 +91,13 @@ def download(chosen: Sequence[Download], *, mirror: str | None) -> None:
         try:
             for each in chosen:
                 was_there = each.path.exists()
-                fetch(each.url, each.path, sha256=each.sha256, mirror=mirror)
+                fetch(
+                    each.url,
+                    each.path,
+                    sha256=each.sha256,
+                    mirror=mirror,
+                    progress=partial(_tell_bytes, progress, each.path.name),
+                )
                 if each.sha256 is not None and not was_there:
                     new.append(each.path)
                 progress.advance(note=each.path.name)
@@ -98,6 +105,12 @@ def download(chosen: Sequence[Download], *, mirror: str | None) -> None:
             for path in new:
                 keep_as_part(path)
             raise
+
+
+def _tell_bytes(progress: Progress, name: str, here: int, total: int | None) -> None:
+    """What has come of a file."""
+    of_total = "" if total is None else f" of {total / 1e6:,.1f}"
+    progress.advance(0, note=f"{name}: {here / 1e6:,.1f}{of_total} MB")
 
 
 def _downloads(config: Config, dataset: DataSet) -> list[Download]:
@@ -123,6 +136,7 @@ def _groups(config: Config, dataset: DataSet) -> list[tuple[str, list[Path]]]:
         *_numbered("peaks", peaks, SMALL_FILES, MOST_OF_SMALL),
         *_numbered("proteins", proteins, SMALL_FILES, MOST_OF_SMALL),
         *_numbered("structures", structures, SMALL_FILES, MOST_OF_SMALL),
+        ("genes", _paths([config.evaluation.promoters])),
     ]
 
 

@@ -17,28 +17,32 @@ from tfbind.evaluation.breakdown import IDENTITIES, TRAINING_PEAKS, group_of_ide
 from tfbind.evaluation.factor_cnn import NAME as CNN
 from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
 from tfbind.evaluation.plots import (
-    BLUE,
-    GREEN,
-    GREY,
     LOG_NOTE,
-    PURPLE,
-    VERMILLION,
-    fresh_style,
     legend_of_kinds,
     plain_number,
     points,
     reads_better_log,
-    save,
     scale_auprc,
 )
 from tfbind.evaluation.tables import KINDS, MODEL
+from tfbind.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    GRID,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    fresh_style,
+    save,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = 4
-ORANGE, SKY = "#E69F00", "#56B4E9"
 # Of the predictors that are compared by groups of experiments.
 LINES = {
     MODEL: (BLUE, "o", "-"),
@@ -188,7 +192,7 @@ def _reliability_panel(panel: Axes, rows: Sequence[Row]) -> None:
     panel.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
     panel.set_box_aspect(1)
     _plain_decades(panel)
-    panel.grid(color="#E6E6E6", linewidth=0.8)
+    panel.grid(color=GRID, linewidth=0.8)
     panel.legend(frameon=False, fontsize="x-small", loc="upper left")
 
 
@@ -255,7 +259,7 @@ def _group_panel(panel: Axes, rows: Sequence[Row], groups: Sequence[str]) -> Non
     panel.set_xticks(range(len(groups)), [f"{group}\nn = {counts[group]}" for group in groups], fontsize="small")
     panel.set_xlim(-0.4, len(groups) - 0.6)
     panel.set_ylim(bottom=0)
-    panel.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    panel.grid(axis="y", color=GRID, linewidth=0.8)
 
 
 def plot_learning(folder: Path, stem: Path) -> None:
@@ -277,7 +281,7 @@ def plot_learning(folder: Path, stem: Path) -> None:
             panel.minorticks_off()
             panel.set_xlabel(f"{_AMOUNTS.get(what, what)}, log scale")
             panel.set_ylim(bottom=0)
-            panel.grid(color="#E6E6E6", linewidth=0.8)
+            panel.grid(color=GRID, linewidth=0.8)
             panel.legend(frameon=False, fontsize="small", title="n: trainings", title_fontsize="small")
         panels[0].set_ylabel("mean AUPRC")
         save(figure, stem)
@@ -328,7 +332,7 @@ def plot_steps(folder: Path, stem: Path) -> None:
             panel.set_title(f"{_label(protocol)} (n = {len(own)} steps)", fontsize="small", loc="left")
             panel.set_xlim(left=0)
             panel.set_xlabel("mean AUPRC, 95 % interval")
-            panel.grid(color="#E6E6E6", linewidth=0.8)
+            panel.grid(color=GRID, linewidth=0.8)
         for panel in panels[::3]:
             panel.set_yticks(range(len(steps)), [textwrap.fill(step, 42) for step in steps], fontsize="small")
             panel.set_ylim(len(steps) - 0.5, -0.5)

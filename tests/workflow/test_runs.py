@@ -39,7 +39,7 @@ def test_every_factor_has_a_track_in_every_cell_type(finished):
 
 def test_the_terminal_says_how_good_it_is_and_what_to_open(finished):
     text = (finished.path / "output.txt").read_text()
-    assert "motif x accessibility" in text.split("Open:")[0]
+    assert "Held-out test: mean AUPRC" in text.split("Open:")[0] and "best other" in text
     for named in ("evaluation/evaluation.svg", "training/history.svg", "tracks"):
         assert f"results/mini/{named}" in text.split("Open:")[1]
         assert (finished.path / "results/mini" / named).exists()

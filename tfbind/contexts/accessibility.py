@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 from tfbind.core.errors import InputError
-from tfbind.genome.bed import read_rows
+from tfbind.core.progress import told
+from tfbind.genome.bed import read_rows, row_count
 from tfbind.genome.bigwig import (
     bigwig_chromosomes,
     bigwig_intervals,
@@ -142,7 +143,8 @@ def _kind(source: Path, kind: str | None) -> str:
 def _fragments(source: Path, reference: Reference, smoothing: int, resolution: int) -> tuple[dict, dict]:
     cuts: list[list[np.ndarray]] = [[] for _ in reference.sizes]
     count = dropped = 0
-    for rows in read_rows(source, reference.names, reference.sizes, excluded=reference.excluded):
+    blocks = read_rows(source, reference.names, reference.sizes, excluded=reference.excluded)
+    for rows in told(blocks, "reading fragments", None, unit="rows", amount=row_count):
         count += len(rows.start)
         dropped += rows.dropped
         for index in np.unique(rows.chromosome).tolist():
@@ -203,8 +205,13 @@ def _bigwig(source: Path, reference: Reference, resolution: int) -> tuple[dict, 
 
 
 def _bigwig_signal(source: Path, reference: Reference) -> Iterator[tuple[str, int, tuple[np.ndarray, ...]]]:
-    for chrom, size in reference.sizes.items():
+    total = sum(reference.sizes.values())
+    for chrom, size in told(reference.sizes.items(), "reading accessibility", total, unit="bp", amount=_size):
         yield chrom, size, bigwig_intervals(source, reference.names, chrom, size)
+
+
+def _size(chromosome: tuple[str, int]) -> int:
+    return chromosome[1]
 
 
 def _require_no_negative(source: Path, chrom: str, start: np.ndarray, value: np.ndarray) -> None:

@@ -28,6 +28,7 @@ from tfbind.core.errors import InputError
 from tfbind.core.files import sha256_bytes, sha256_file, sha256_json
 from tfbind.core.pieces import blend_pieces, piece_spans, token_batches
 from tfbind.core.pretrained import from_pretrained, model_files
+from tfbind.core.progress import told
 from tfbind.core.tensors import read_tensor, save_tensors
 
 TENSOR = "embedding"
@@ -308,8 +309,8 @@ def embed_texts(texts: Mapping[str, str], encoder: TextEncoder, cache: str | Pat
         else:
             missing.append((key, text))
     missing.sort(key=lambda entry: (-len(entry[1]), entry[0]))
-    for start in range(0, len(missing), _GROUP):
-        group = missing[start : start + _GROUP]
+    groups = [missing[start : start + _GROUP] for start in range(0, len(missing), _GROUP)]
+    for group in told(groups, "reading descriptions", len(missing), unit="texts", amount=len):
         for (key, text), vector in zip(group, encoder.encode([text for _, text in group]), strict=True):
             _write(_path(cache, key), vector, text, encoder)
     return keys

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TextIO
+from typing import TextIO, TypeVar
+
+Item = TypeVar("Item")
 
 # Seconds between plain lines.
 PLAIN_INTERVAL = 10.0
+
+# What has a bar now: work within work is told in plain lines above it, since two bars would garble each other.
+_with_bar: list[Progress] = []
 
 
 class Progress:
@@ -19,25 +25,34 @@ class Progress:
     title, unit
         What is done, and what is counted, e.g. `training`, `steps`.
     total
-        Units in all.
+        Units in all; None: nobody knows before the end.
     start
         Units that were done before (a resumed run); they do not count for the rate.
     stream
         Where to; standard error by default, since standard output is for results.
+    brief
+        Whether work that is over before a first line is due leaves no trace: most steps of a small data set.
     """
 
     def __init__(
-        self, title: str, total: int, *, unit: str, start: int = 0, stream: TextIO | None = None
+        self,
+        title: str,
+        total: int | None,
+        *,
+        unit: str,
+        start: int = 0,
+        stream: TextIO | None = None,
+        brief: bool = False,
     ) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done = self.start = start
         self.stream = stream or sys.stderr
         self.began = self.told = time.monotonic()
-        self.note = ""
+        self.brief, self.note = brief, ""
         self._bar = None
 
     def __enter__(self) -> Progress:
-        if self.stream.isatty():
+        if self.stream.isatty() and not _with_bar:
             self._open_bar()
         return self
 
@@ -45,9 +60,15 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
-        elif kind is None:
+            self.close_bar()
+        elif kind is None and not (self.brief and time.monotonic() - self.began < PLAIN_INTERVAL):
             self._tell(finished=True)
+
+    def close_bar(self) -> None:
+        """Take the bar down; where there is none any more, nothing happens."""
+        if self in _with_bar:
+            _with_bar.remove(self)
+            self._bar.stop()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Say that `count` more units are done; `note` stands beside them (e.g. the loss)."""
@@ -68,10 +89,11 @@ class Progress:
     def _tell(self, *, finished: bool = False) -> None:
         """Print a line. What is finished may have ended early: no time is left, but some was taken."""
         self.told = time.monotonic()
-        parts = [f"{self.title}: {self.done:,}/{self.total:,} {self.unit}", self._rate_text()]
+        of_total = "" if self.total is None else f"/{self.total:,}"
+        parts = [f"{self.title}: {self.done:,}{of_total} {self.unit}", self._rate_text()]
         if finished:
             parts.append(f"took {_duration(self.told - self.began)}")
-        elif self.start < self.done < self.total:
+        elif self.total is not None and self.start < self.done < self.total:
             parts.append(f"{_duration((self.total - self.done) / self._rate())} left")
         if self.note:
             parts.append(self.note)
@@ -91,9 +113,42 @@ class Progress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             console=Console(file=self.stream),
+            transient=self.brief,
         )
         self._task = self._bar.add_task(self.title, total=self.total, completed=self.start, note="", rate="")
         self._bar.start()
+        # A hidden cursor would stay hidden where the process is killed.
+        self._bar.console.show_cursor(True)
+        _with_bar.append(self)
+
+
+def close_bars() -> None:
+    """Take down what bars work that failed has left on the terminal."""
+    for each in list(_with_bar):
+        each.close_bar()
+
+
+def told(
+    items: Iterable[Item],
+    title: str,
+    total: int | None,
+    *,
+    unit: str,
+    amount: Callable[[Item], int] = lambda item: 1,
+) -> Iterator[Item]:
+    """Items one after the other, with the progress of the work that is done on them; brief work leaves no trace.
+
+    Parameters
+    ----------
+    title, total, unit
+        As of `Progress`.
+    amount
+        Units that an item is.
+    """
+    with Progress(title, total, unit=unit, brief=True) as progress:
+        for item in items:
+            yield item
+            progress.advance(amount(item))
 
 
 def _duration(seconds: float) -> str:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfbind.core.errors import InputError
-from tfbind.core.files import atomic_path
 from tfbind.evaluation.loci import DREAM_BINS
 from tfbind.evaluation.tables import KINDS, MODEL, Row, is_judgeable, left_out_sentence
 from tfbind.evaluation.tsv import read_rows
+from tfbind.figures.style import BLUE, GREEN, GREY, GRID, PURPLE, VERMILLION, fresh_style, save
 from tfbind.training.history import HISTORY_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's colours, told apart with any colour vision; kinds differ in marker as well.
-BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B"
+# Kinds differ in marker as well as in colour.
 STYLE_OF_KIND = dict(zip(KINDS, ((BLUE, "o"), (VERMILLION, "^"), (GREEN, "s"), (PURPLE, "D")), strict=True))
 
 _POINTS_AS_VECTORS = 3000  # more are drawn as an image inside the SVG, which stays small
@@ -244,7 +242,7 @@ def scale_auprc(axes: Axes, rows: Sequence[Row], log: bool, axis: str) -> None:
     else:
         of_axis.set_major_locator(MaxNLocator(6))
     axes.set(**{f"{axis}lim": limits})
-    axes.grid(axis=axis, color="#E6E6E6", linewidth=0.8)
+    axes.grid(axis=axis, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
@@ -278,7 +276,7 @@ def _plot_loss(axes: Axes, step: NDArray, loss: NDArray) -> None:
             step, _running_mean(loss, width), color=BLUE, linewidth=2, label=f"mean of the last {width} rows"
         )
         axes.legend(frameon=False)
-    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
 
 
 def _plot_validation(axes: Axes, step: NDArray, auprc: NDArray) -> None:
@@ -295,7 +293,7 @@ def _plot_validation(axes: Axes, step: NDArray, auprc: NDArray) -> None:
     axes.plot(step[best], auprc[best], marker="*", markersize=15, color="black", linestyle="none")
     axes.set_title(f"Validation AUPRC: best {auprc[best]:.3g} at step {int(step[best]):,} (star)", loc="left")
     axes.set_ylim(0, max(1.15 * auprc.max(), 1e-6))
-    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
 
 
 def _running_mean(values: NDArray, width: int) -> NDArray:
@@ -342,32 +340,3 @@ def _problem_of_value(text: str, column: str, before: Sequence[float]) -> str | 
     if column == "validation_auprc" and not 0 <= value <= 1:
         return f"{text} does not lie between 0 and 1"
     return None
-
-
-@contextmanager
-def fresh_style() -> Iterator[None]:
-    """Matplotlib's defaults, whatever the user's settings, and names in SVG files that do not vary by run."""
-    import matplotlib
-
-    settings: Mapping[str, Any] = {
-        "svg.hashsalt": "tfbind",
-        "text.parse_math": False,  # a name may hold a $
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": "medium",
-        "savefig.dpi": 150,
-        "figure.dpi": 150,
-    }
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings)
-        yield
-
-
-def save(figure: Figure, path_stem: str | Path) -> None:
-    """Write a figure to `path_stem`.svg and .png."""
-    with atomic_path(f"{path_stem}.svg") as temporary:
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
-    with atomic_path(f"{path_stem}.png") as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfbind.core.errors import InputError
 from tfbind.core.files import sha256_json
+from tfbind.core.progress import told
 from tfbind.core.tensors import damaged, read_tensor, save_tensors
 from tfbind.factors.proteins import Protein, check_sequence, sequence_sha256
 
@@ -144,11 +145,16 @@ def embed_each(proteins: Sequence[Protein], embedder: AnyEmbedder, cache: str | 
         elif read_tensor(path, TENSOR, axes=2).shape[0] != len(protein.sequence):
             raise damaged(path, f"it does not have {len(protein.sequence)} residues")
     missing.sort(key=lambda entry: (-len(entry[1].sequence), entry[0]))
-    for start in range(0, len(missing), _GROUP):
-        group = missing[start : start + _GROUP]
+    residues = sum(len(protein.sequence) for _, protein in missing)
+    groups = [missing[start : start + _GROUP] for start in range(0, len(missing), _GROUP)]
+    for group in told(groups, "embedding proteins", residues, unit="residues", amount=_residues):
         for (key, protein), value in zip(group, _embedded([each for _, each in group], embedder), strict=True):
             _write(_path(cache, key), value, protein.sequence, embedder)
     return keys
+
+
+def _residues(group: Sequence[tuple[str, Protein]]) -> int:
+    return sum(len(protein.sequence) for _, protein in group)
 
 
 def protein_key(protein: Protein, embedder: AnyEmbedder) -> str:

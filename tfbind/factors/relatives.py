@@ -6,8 +6,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from math import comb
 
 from tfbind.core.errors import InputError
+from tfbind.core.progress import told
 from tfbind.factors.proteins import STANDARD_AMINO_ACIDS, Protein
 from tfbind.factors.regions import Region
 
@@ -72,7 +74,10 @@ class Relatives:
                 factor = root[factor]
             return factor
 
-        for one, other in combinations(self.residues, 2):
+        pairs = told(
+            combinations(self.residues, 2), "comparing proteins", comb(len(self.residues), 2), unit="pairs"
+        )
+        for one, other in pairs:
             if find(one) != find(other) and self.identity(one, other) >= least:
                 root[find(other)] = find(one)
         found: dict[str, list[str]] = {}

@@ -88,6 +88,11 @@ class BedRows:
     dropped: int
 
 
+def row_count(rows: BedRows) -> int:
+    """Rows of a block on the chromosomes of the genome."""
+    return len(rows.start)
+
+
 def read_blocks_of_rows(path: str | Path, columns: int) -> Iterator[BedBlock]:
     """Yield the rows with at least `columns` tab-separated (or else blank-separated) cells.
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tfbind.core.errors import InputError
-from tfbind.genome.bed import BedRows, read_rows
+from tfbind.core.progress import told
+from tfbind.genome.bed import BedRows, read_rows, row_count
 from tfbind.genome.names import ChromosomeNames
 
 NARROW_PEAK_COLUMNS = 10
@@ -176,7 +177,8 @@ def read_bedgraph(
         As `tfbind.genome.bed.read_rows`; a value that is no finite number, or intervals that overlap.
     """
     parts, dropped = [], 0
-    for rows in read_rows(path, names, sizes, columns=4, excluded=excluded):
+    blocks = read_rows(path, names, sizes, columns=4, excluded=excluded)
+    for rows in told(blocks, f"reading {Path(path).name}", None, unit="rows", amount=row_count):
         values = rows.block.numbers(3, "value")
         parts.append((rows.chromosome, rows.start, rows.end, values))
         dropped += rows.dropped

@@ -18,6 +18,7 @@ import numpy as np
 
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir, read_json, sha256_bytes, sha256_json, write_json
+from tfbind.core.progress import told
 from tfbind.genome.compressed import is_gzip, read_blocks
 from tfbind.genome.intervals import bin_edges, cut, depth_per_bin, merge, read_intervals
 from tfbind.genome.names import ChromosomeNames, listed, read_aliases
@@ -249,7 +250,8 @@ def _write_codes(
 ) -> None:
     (folder / "n_runs").mkdir()
     chromosomes = []
-    for name, codes in _encoded(fasta, sequences, list(sizes)):
+    encoded = _encoded(fasta, sequences, list(sizes))
+    for name, codes in told(encoded, "reading the genome", sum(sizes.values()), unit="bp", amount=_length):
         np.save(folder / _file_name(name), codes)
         np.save(folder / "n_runs" / _file_name(name), _runs(codes == N))
         chromosomes.append({"name": name, "size": len(codes), "sha256": sha256_bytes(codes.data)})
@@ -263,6 +265,10 @@ def _write_codes(
         "checksum": sha256_json([[each["name"], each["size"], each["sha256"]] for each in chromosomes]),
     }
     write_json(folder / "reference.json", description)
+
+
+def _length(sequence: tuple[str, np.ndarray]) -> int:
+    return len(sequence[1])
 
 
 def _encoded(fasta: Path, sequences: Any, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tfbind.contexts.accessibility import binned_accessibility
 from tfbind.contexts.contextset import ContextSet
+from tfbind.core.progress import told
 from tfbind.genome.intervals import bin_count, cut
 from tfbind.genome.reference import Reference
 from tfbind.model.contexts import ContextBatch, context_batch
@@ -126,7 +127,10 @@ def open_genome_data(
         Chromosome -> the bins of it whose accessibility is read; elsewhere it is 0. None: all of the genome.
     """
     accessibility = {}
-    for chrom, size in reference.sizes.items():
+    sizes, total = reference.sizes.items(), sum(reference.sizes.values())
+    if only is None:
+        sizes = told(sizes, "reading accessibility", total, unit="bp", amount=_size)
+    for chrom, size in sizes:
         count = bin_count(size, bin)
         read = range(count) if only is None else only.get(chrom, range(0))
         read = range(max(0, read.start), min(count, read.stop))
@@ -140,6 +144,10 @@ def open_genome_data(
     codes = {chrom: reference.codes(chrom) for chrom in reference.sizes}
     has_track = np.array([track is not None for track in tracks])
     return GenomeData(bin, codes, accessibility, has_track, labels, signal=signal, score=score)
+
+
+def _size(chromosome: tuple[str, int]) -> int:
+    return chromosome[1]
 
 
 def reverse_complement(codes: np.ndarray) -> np.ndarray:

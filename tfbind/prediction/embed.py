@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from tfbind.core.files import (
     sha256_json,
     write_json,
 )
-from tfbind.core.progress import Progress
+from tfbind.core.progress import Progress, told
 from tfbind.core.threads import Behind
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
@@ -79,7 +80,7 @@ def embed_shard(
     """
     model = checkpoint.model
     bins = sum(_core_bins(stretch, model.bin) for stretch in stretches)
-    bases = sum(stretch.core_end - stretch.core_start for stretch in stretches)
+    bases = sum(map(_core_length, stretches))
     with atomic_path(output) as temporary:
         with (
             new_rows(temporary, np.float16, (bins, model.rank)) as tokens,
@@ -92,7 +93,7 @@ def embed_shard(
             with closing(embedded):
                 for stretch, found in embedded:
                     writing.do(_write, tokens, stretch, found, model.bin)
-                    progress.advance(stretch.core_end - stretch.core_start)
+                    progress.advance(_core_length(stretch))
         about = _shard_identity(checkpoint, reference, stretches)
         # First: an array under its final name has its description.
         write_json(_about_path(output), {**about, "precision": precision, "sha256": tokens.sha256})
@@ -149,7 +150,8 @@ def assemble(
                 key="prediction.precision",
                 mend="embed all shards with one precision",
             )
-    rows = _rows_of_shards(plan, shards, model.bin)
+    total = sum(map(_core_length, itertools.chain.from_iterable(plan)))
+    rows = told(_rows_of_shards(plan, shards, model.bin), "assembling", total, unit="bp", amount=_row_length)
     following = next(rows, None)
     with atomic_dir(output) as folder:
         chromosomes = []
@@ -192,6 +194,15 @@ def _rows_of_shards(
         expected = read_json(_about_path(path))["sha256"]
         if digest.hexdigest() != expected:
             raise _checksum_differs(path, expected, digest.hexdigest(), EMBED_AGAIN)
+
+
+def _core_length(stretch: WindowStretch) -> int:
+    """bp whose embeddings are kept."""
+    return stretch.core_end - stretch.core_start
+
+
+def _row_length(row: tuple[WindowStretch, np.ndarray]) -> int:
+    return _core_length(row[0])
 
 
 def _write_zeros(tokens: RowWriter, end: int) -> None:
@@ -250,13 +261,12 @@ class GenomeEmbedding:
         precision: str,
     ) -> GenomeEmbedding:
         """Embed regions, and what is around them, alone, in memory; elsewhere tokens are 0."""
-        found = embed_stretches(
-            checkpoint.model,
-            reference.fetch,
-            stretches_near(_tiled(reference, windows), regions, reach_of(checkpoint) * windows.bin),
-            batch_size=batch_size,
-            precision=precision,
+        stretches = stretches_near(_tiled(reference, windows), regions, reach_of(checkpoint) * windows.bin)
+        embedded = embed_stretches(
+            checkpoint.model, reference.fetch, stretches, batch_size=batch_size, precision=precision
         )
+        total = sum(map(_core_length, stretches))
+        found = told(embedded, "embedding regions", total, unit="bp", amount=_row_length)
         tokens = tokens_in_place(found, reference.sizes, windows.bin)
         # A region of nothing but N has no window.
         for region in regions:

@@ -23,6 +23,7 @@ import numpy as np
 from tfbind.config import Config, SimulationSettings, Source
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, write_json
+from tfbind.core.progress import told
 from tfbind.factors.motifs import Motif, write_meme
 from tfbind.simulation import binding, chromatin
 from tfbind.simulation.chromatin import BACKGROUND, Genome, N
@@ -74,7 +75,7 @@ def simulate_world(config: Config, dataset: DataSet) -> None:
     _write_gzip(folder / "genome.fa.gz", chromatin.fasta(genome))
     _write_text(folder / "proteins.fa", "".join(map(_protein_record, factors)))
     _write_motifs(folder / "motifs.meme", factors)
-    for row in dataset.cell_types:
+    for row in told(dataset.cell_types, "drawing accessibility", len(dataset.cell_types), unit="cell types"):
         if row.accessibility is not None:
             drawn = chromatin.random_fragments(
                 seed, genome, regions, openness[row.cell_type], row.cell_type, settings.fragments
@@ -156,7 +157,7 @@ def _write_experiments(
         factor.row.factor: binding.find_sites(words, factor.pwm, settings.sites_per_factor) for factor in factors
     }
     truth = {}
-    for row in dataset.experiments:
+    for row in told(dataset.experiments, "drawing calls", len(dataset.experiments), unit="experiments"):
         calls = binding.call_peaks(config.seed, sites[row.factor], profiles[row.cell_type], row.name)
         if not len(calls.starts):
             raise InputError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tfbind.core.files import atomic_path
+from tfbind.core.progress import Progress
 from tfbind.genome.kmers import sampled_kmers
 from tfbind.genome.regions import Region
 from tfbind.model.data import BOUND
@@ -62,23 +63,26 @@ def compare(split: Split, fetch: Callable[[str, int, int], np.ndarray]) -> list[
     fetch
         (chromosome, start, end) in bp -> base codes uint8.
     """
-    one_in = max(1, -(-sum(region.end - region.start for region in split.train) // MOST_KMERS))
-    parts = [hashes for region in split.train for _, hashes in _kmers(region, fetch, one_in)]
-    known = np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
-    del parts
-    known.sort()
-    bins = max(1, round(STRETCH_BP / split.bin))
-    return [_stretches(region, bins, split.bin, known, fetch, one_in) for region in split.test]
+    trained, tested = (sum(each.end - each.start for each in part) for part in (split.train, split.test))
+    one_in = max(1, -(-trained // MOST_KMERS))
+    with Progress("comparing sequences", trained + tested, unit="bp", brief=True) as progress:
+        parts = [hashes for region in split.train for _, hashes in _kmers(region, fetch, one_in, progress)]
+        known = np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
+        del parts
+        known.sort()
+        bins = max(1, round(STRETCH_BP / split.bin))
+        return [_stretches(region, bins, split.bin, known, fetch, one_in, progress) for region in split.test]
 
 
 def _kmers(
-    region: Region, fetch: Callable[[str, int, int], np.ndarray], one_in: int
+    region: Region, fetch: Callable[[str, int, int], np.ndarray], one_in: int, progress: Progress
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Starts in the region, and hashes, piece by piece; k-mers lie wholly in the region."""
     for start in range(region.start, region.end, PIECE):
         codes = fetch(region.chrom, start, min(start + PIECE + K - 1, region.end))
         positions, hashes = sampled_kmers(codes, K, one_in)
         yield positions + start - region.start, hashes
+        progress.advance(min(PIECE, region.end - start))
 
 
 def _stretches(
@@ -88,11 +92,12 @@ def _stretches(
     known: np.ndarray,
     fetch: Callable[[str, int, int], np.ndarray],
     one_in: int,
+    progress: Progress,
 ) -> Stretches:
     length = bins * bin
     count = -(-(region.end - region.start) // length)
     kmers, found = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    for positions, hashes in _kmers(region, fetch, one_in):
+    for positions, hashes in _kmers(region, fetch, one_in, progress):
         kmers += np.bincount(positions // length, minlength=count)
         # In order, neighbours are looked up in one part of memory.
         order = np.argsort(hashes)

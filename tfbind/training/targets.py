@@ -16,6 +16,7 @@ import numpy as np
 
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir, read_json, sha256_bytes, sha256_file, sha256_json, write_json
+from tfbind.core.progress import told
 from tfbind.genome.bigwig import read_chromosome_bins
 from tfbind.genome.intervals import (
     ChromosomeIntervals,
@@ -121,7 +122,7 @@ def build_targets(
             half_width=half_width,
             excluded=reference.excluded,
         )
-        for experiment in experiments
+        for experiment in told(experiments, "reading peaks", len(experiments), unit="experiments")
     ]
     for experiment, found in zip(experiments, peaks, strict=True):
         if not found.total:
@@ -134,7 +135,8 @@ def build_targets(
     bound = np.zeros(len(experiments), dtype=np.int64)
     checksums: dict[str, dict[str, str]] = {}
     with atomic_dir(output) as folder:
-        for index, (chrom, size) in enumerate(reference.sizes.items()):
+        sizes, total = reference.sizes.items(), sum(reference.sizes.values())
+        for index, (chrom, size) in enumerate(told(sizes, "writing targets", total, unit="bp", amount=_size)):
             columns = [
                 label_bins(found[chrom].spans, size, bin, bound_fraction=bound_fraction) for found in peaks
             ]
@@ -182,6 +184,10 @@ def build_targets(
         about["checksum"] = sha256_json(about)
         write_json(folder / "targets.json", about)
     return about
+
+
+def _size(chromosome: tuple[str, int]) -> int:
+    return chromosome[1]
 
 
 def _listed_peaks(peaks: Sequence[Intervals], chrom: str) -> np.ndarray:

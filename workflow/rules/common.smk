@@ -260,21 +260,6 @@ def verified(batch):
 
 def show_results():
     """Say how good the tracks are, and what to open."""
-    from tfbind.evaluation.tables import print_summary, read_metrics
+    from tfbind.evaluation.overview import overview
 
-    metrics = Path(RESULTS, "evaluation/metrics.tsv")
-    if metrics.is_file():
-        print_summary(read_metrics(metrics))
-    found = {
-        "evaluation/evaluation.svg": "how good the tracks are, beside simpler predictions",
-        "evaluation/metrics.tsv": "the same, experiment by experiment",
-        "training/history.svg": "loss and validation score in training",
-        "homology.tsv": "how much of the test's sequence stands in the training regions, too",
-        "tracks": "FACTOR.bw and FACTOR.narrowPeak of each cell type",
-        "browser": f"the tracks on the genome: tfbind browse {RESULTS}",
-    }
-    there = {path: what for path, what in found.items() if Path(RESULTS, path).exists()}
-    if there:
-        print("\nOpen:")
-    for path, what in there.items():
-        print(f"  {RESULTS}/{path:<26} {what}")
+    print(f"\n{overview(Path(RESULTS))}\n")

@@ -1,0 +1,149 @@
+"""Genes: from a GTF, or a BED with strands, plain or gzip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfbind.core.errors import InputError
+from tfbind.genome.compressed import read_lines
+from tfbind.genome.intervals import merge
+from tfbind.genome.names import ChromosomeNames
+from tfbind.genome.regions import Region
+
+MEND = "give a GTF with genes or transcripts, or a BED with strands in column 6"
+_SKIPPED = ("#", "track ", "track\t", "browser ", "browser\t")
+
+
+@dataclass(frozen=True)
+class GeneRow:
+    """A row of a GTF or BED.
+
+    Attributes
+    ----------
+    chrom
+        As the file calls it.
+    kind
+        The feature of a GTF, such as `exon`; `gene` in a BED.
+    start, end
+        0-based half-open, bp.
+    strand
+        `+`, `-` or `.`.
+    about
+        Of a GTF, column 9, unread: most rows lie outside the region that is asked for. Of a BED, the name.
+    """
+
+    chrom: str
+    kind: str
+    start: int
+    end: int
+    strand: str
+    about: str
+
+    @property
+    def identifier(self) -> str:
+        """What the rows of one gene share."""
+        return self._attribute("gene_id") or f"{self.about} {self.start}"
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self._attribute("gene_name") or self._attribute("gene_id") or self.about
+
+    def _attribute(self, key: str) -> str | None:
+        found = re.search(f'{key} "([^"]+)"', self.about)
+        return found and found[1]
+
+
+@dataclass(frozen=True)
+class Gene:
+    """A gene.
+
+    Attributes
+    ----------
+    name
+        For people.
+    start, end
+        Of all its transcripts, 0-based half-open, bp.
+    strand
+        `+`, `-` or `.`.
+    exons
+        Of all its transcripts, int64 (n, 2), sorted and disjoint; the whole gene where none is given.
+    """
+
+    name: str
+    start: int
+    end: int
+    strand: str
+    exons: np.ndarray
+
+
+def gene_rows(path: Path) -> Iterator[GeneRow]:
+    """The rows of a GTF (by its name, .gtf or .gff) or else BED.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it is damaged, or a row is none of its format.
+    """
+    is_gtf = any(ending in (".gtf", ".gff") for ending in path.suffixes)
+    number = 0
+    for lines in read_lines(path):
+        for line in lines:
+            number += 1
+            text = line.decode("utf-8", "replace")
+            if not text.strip() or text.startswith(_SKIPPED):
+                continue
+            row = (_gtf_row if is_gtf else _bed_row)(text.split("\t"))
+            if row is None:
+                problem = f"is no row of a {'GTF' if is_gtf else 'BED'}"
+                raise InputError(problem, file=path, row=number, mend=MEND)
+            yield row
+
+
+def genes_in(path: Path, names: ChromosomeNames, region: Region, *, key: str) -> list[Gene]:
+    """The genes that touch a region, by start; each once, whatever its transcripts.
+
+    Parameters
+    ----------
+    key
+        What the file was given as, for the error.
+
+    Raises
+    ------
+    InputError
+        No chromosome of the file is one of the genome; as `gene_rows`.
+    """
+    of_gene: dict[tuple[str, str], list[GeneRow]] = {}
+    resolved: dict[str, str | None] = {}
+    for row in gene_rows(path):
+        if row.chrom not in resolved:
+            resolved[row.chrom] = names.resolve(row.chrom)
+        if resolved[row.chrom] == region.chrom and row.start < region.end and row.end > region.start:
+            of_gene.setdefault((row.identifier, row.strand), []).append(row)
+    if not any(resolved.values()):
+        raise InputError("has no gene on the chromosomes of the genome", file=path, key=key, mend=MEND)
+    return sorted(map(_gene, of_gene.values()), key=lambda gene: (gene.start, gene.end, gene.name))
+
+
+def _gene(rows: list[GeneRow]) -> Gene:
+    start, end = min(row.start for row in rows), max(row.end for row in rows)
+    spans = [(row.start, row.end) for row in rows if row.kind == "exon"] or [(start, end)]
+    return Gene(rows[0].name, start, end, rows[0].strand, merge(np.array(spans)))
+
+
+def _gtf_row(cells: list[str]) -> GeneRow | None:
+    """The intervals of a GTF are 1-based, and closed."""
+    if len(cells) < 8 or cells[6] not in ("+", "-", ".") or not (cells[3].isdigit() and cells[4].isdigit()):
+        return None
+    return GeneRow(cells[0], cells[2], int(cells[3]) - 1, int(cells[4]), cells[6], "".join(cells[8:9]))
+
+
+def _bed_row(cells: list[str]) -> GeneRow | None:
+    if len(cells) < 6 or cells[5] not in ("+", "-", ".") or not (cells[1].isdigit() and cells[2].isdigit()):
+        return None
+    return GeneRow(cells[0], "gene", int(cells[1]), int(cells[2]), cells[5], cells[3])
