@@ -11,6 +11,7 @@ import ipaddress
 import json
 import os
 import re
+import traceback
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -218,7 +219,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _render(self, query: str) -> None:
         if self.server.respond is None:
             return self._say(HTTPStatus.NOT_FOUND, "this server renders nothing")
-        status, content = self.server.respond(parse_qs(query, keep_blank_values=True))
+        try:
+            status, content = self.server.respond(parse_qs(query, keep_blank_values=True))
+        except Exception as error:  # one request that fails ends no server
+            traceback.print_exc()
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            content = {"error": f"could not be rendered: {error}", "mend": "see the terminal of `tfbind browse`"}
         return self._send(status, json.dumps(content).encode(), _TYPES[".json"])
 
     def _send_file(self, path: Path) -> None:
