@@ -1021,6 +1021,7 @@ def _renderer(run: Path) -> Callable[[str, str, Region], tuple[int, np.ndarray]]
 @click.option(
     "--evaluation", type=FILE, help="Folder that `tfbind evaluate` made; left out if nothing is tested."
 )
+@click.option("--genes", type=FILE, help="GTF, or BED with strands, to show beside the tracks.")
 @output_option("Folder of the page to make, beside those of the tracks: results/NAME/browser.")
 def browser(
     configs: tuple[Path, ...],
@@ -1030,6 +1031,7 @@ def browser(
     tracks: Path,
     accessibility: Path,
     evaluation: Path | None,
+    genes: Path | None,
     output: Path,
 ) -> None:
     """Make the page with the genome browser, and the track hub.
@@ -1046,7 +1048,7 @@ def browser(
     genome, parts = Reference.open(reference), Split.read(split)
     parts.require_fitting(genome.checksum, config.windows.bin)
     labels = _targets(targets, genome, dataset, config)
-    write_page(Run(config, dataset, genome, labels, parts, tracks, accessibility, evaluation), output)
+    write_page(Run(config, dataset, genome, labels, parts, tracks, accessibility, evaluation, genes), output)
 
 
 @main.command()

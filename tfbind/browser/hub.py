@@ -65,6 +65,15 @@ def _tracks(about: Mapping[str, Any]) -> Iterator[Stanza]:
     """Of each cell type a group (superTrack): its accessibility, and a composite of each kind of track."""
     names = _Names()
     first = {(each["factor"], each["cell_type"]) for each in about["start"]["tracks"]}
+    if about["genes"]:
+        yield {
+            "track": names.of("genes"),
+            "type": "bigBed 12",
+            "bigDataUrl": about["genes"],
+            "shortLabel": "genes",
+            "longLabel": "Genes, the exons of all transcripts laid together",
+            "visibility": "pack",
+        }
     for cell_type in about["cell_types"]:
         name = cell_type["name"]
         shown = any(name == other for _, other in first)

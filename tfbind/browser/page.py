@@ -20,10 +20,11 @@ from tfbind.browser.start import first_place, first_tracks
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir
 from tfbind.genome.bigbed import write_bigbed
+from tfbind.genome.genes import all_genes
 from tfbind.genome.twobit import write_two_bit
 
 STATIC = ("page.js", "page.css", "igv.min.js", "igv.LICENSE.txt")
-PREDICTED, MEASURED = "calls/predicted", "calls/measured"
+PREDICTED, MEASURED, GENES = "calls/predicted", "calls/measured", "genes.bb"
 
 
 def write_page(run: Run, output: Path) -> dict[str, Any]:
@@ -54,6 +55,7 @@ def write_page(run: Run, output: Path) -> dict[str, Any]:
         write_two_bit(folder / "genome.2bit", run.reference)
         sizes = "".join(f"{chrom}\t{size}\n" for chrom, size in run.reference.sizes.items())
         (folder / "genome.sizes").write_text(sizes)
+        _write_genes(run, folder / GENES)
         predicted, measured = _write_calls(run, folder)
         about = describe(run, output, predicted, measured)
         text = json.dumps(about, separators=(",", ":"))
@@ -69,6 +71,22 @@ def write_page(run: Run, output: Path) -> dict[str, Any]:
         (folder / "index.html").write_text(filled, encoding="utf-8")
         write_hub(about, folder)
     return about
+
+
+def _write_genes(run: Run, path: Path) -> None:
+    """Write the genes, if there are any, as a bigBed of 12 columns: exons of all transcripts laid together."""
+    if run.genes is None:
+        return
+    rows = []
+    for chrom, gene in all_genes(run.genes, run.reference.names, run.reference.sizes, key="--genes"):
+        start, end = int(gene.exons.min()), int(gene.exons.max())
+        blocks = [
+            ",".join(map(str, values))
+            for values in (gene.exons[:, 1] - gene.exons[:, 0], gene.exons[:, 0] - start)
+        ]
+        cells = [gene.name, 0, gene.strand, start, end, 0, len(gene.exons), *blocks]
+        rows.append((chrom, start, end, "\t".join(map(str, cells))))
+    write_bigbed(path, run.reference.sizes, rows, columns=12, about="Genes")
 
 
 def _write_calls(run: Run, folder: Path) -> tuple[dict[str, list[int | None]], dict[str, int]]:
@@ -144,6 +162,7 @@ def describe(
             "sequence": "genome.2bit",
             "sizes": "genome.sizes",
         },
+        "genes": None if run.genes is None else GENES,
         "predicted": address(run.tracks / "{cell_type}" / "{factor}.bw"),
         "predicted_calls": f"{PREDICTED}/{{cell_type}}/{{factor}}.bb",
         "factors": [{"name": name, "held_out": name in held_out["factors"]} for name in run.factors],

@@ -56,6 +56,8 @@ class Run:
         Folder with `CELL_TYPE.bw`.
     evaluation
         Folder that `tfbind evaluate` made; None where nothing is held out.
+    genes
+        GTF, or BED with strands; None where none is given.
     """
 
     config: Config
@@ -66,6 +68,7 @@ class Run:
     tracks: Path
     accessibility: Path
     evaluation: Path | None = None
+    genes: Path | None = None
 
     @property
     def factors(self) -> list[str]:

@@ -11,6 +11,7 @@ import ipaddress
 import json
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable
 from email.utils import formatdate
@@ -94,9 +95,9 @@ def file_of(run: Path, address: str) -> Path | None:
     run = run.resolve()
     try:
         path = run.joinpath(*parts).resolve()
-    except OSError:
+        return path if path.is_relative_to(run) and path.is_file() else None
+    except OSError:  # a name that is too long, a link that leads to itself
         return None
-    return path if path.is_relative_to(run) and path.is_file() else None
 
 
 class RunServer(ThreadingHTTPServer):
@@ -156,7 +157,9 @@ class RunServer(ThreadingHTTPServer):
         return host is not None and _is_loopback(urlsplit(f"//{host}").hostname or "")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes to another place closes its connections: that is no error."""
+        """As the base class; but a browser that goes elsewhere closes its connections: that is no error."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 def _no_place(error: OSError, host: str, port: int) -> InputError:

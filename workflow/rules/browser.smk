@@ -9,6 +9,7 @@ rule browser:
         tracks=expand(rules.gather.output, cell_type=RENDERED),
         accessibility=ACCESSIBILITY_TRACKS,
         evaluation=rules.evaluate.output if CONFIG.splits.test else [],
+        genes=paths_of([CONFIG.evaluation.promoters]),
     output:
         directory(f"{RESULTS}/browser"),
     log:
@@ -20,9 +21,10 @@ rule browser:
         tracks=tracks_folder,
         accessibility=accessibility_folder,
         evaluation=evaluation_option,
+        genes=genes_option,
         settings=settings_of("browser"),
         tables=shown_rows(),
     shell:
         "tfbind browser --config {params.config:q} --reference {input.reference:q} --targets {input.targets:q}"
         " --split {input.split:q} --tracks {params.tracks:q} --accessibility {params.accessibility:q}"
-        " {params.evaluation:q} --output {output:q} > {log:q} 2>&1"
+        " {params.evaluation:q} {params.genes:q} --output {output:q} > {log:q} 2>&1"

@@ -198,6 +198,11 @@ def evaluation_option(wildcards, input):
     return ["--evaluation", *input.evaluation] if input.evaluation else []
 
 
+def genes_option(wildcards, input):
+    """How `tfbind browser` is told of genes, if there are any."""
+    return ["--genes", *input.genes] if input.genes else []
+
+
 def fold_option(wildcards):
     """How `tfbind split` is told which fold it holds out."""
     return [] if wildcards.fold == "all" else ["--fold", wildcards.fold]

@@ -23,7 +23,7 @@
 #   training.fine_tuning.cache.folder, .gigabytes none: training is the same wherever they are kept
 #   training.ensemble                             ensemble; train, of members that are new, and of all from 1 to more
 #   evaluation.seeds                              train_fold, of those that are new
-#   evaluation.promoters, .bootstrap, .dream_rule evaluate
+#   evaluation.promoters, .bootstrap, .dream_rule evaluate; of promoters, browser
 #   prediction.fdr                                train (it sets the thresholds)
 #   prediction.calibration                        train
 #   prediction.uncertainty                        render
@@ -71,7 +71,7 @@ DEPENDS_ON = {
         "evaluation.bootstrap",
         "evaluation.dream_rule",
     ],
-    # Its name for the track hub, and what the page says of the calls.
+    # What the page says of the tracks.
     "browser": ["windows.bin", "prediction.fdr"],
 }
 # Of the keys of `train`, those that change nothing.

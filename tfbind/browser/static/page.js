@@ -435,6 +435,7 @@ async function openBrowser() {
       wholeGenomeView: false,
     },
     locus: state.locus,
+    tracks: genes(),
     loadDefaultGenomes: false,
     // Names would be looked up elsewhere.
     search: false,
@@ -452,6 +453,11 @@ async function openBrowser() {
     writeAddress();
   });
   await show();
+}
+
+function genes() {
+  if (!RUN.genes) return [];
+  return [{ type: "annotation", format: "bigbed", name: "genes", url: source(RUN.genes), color: "#1c2430", order: -1, removable: false, displayMode: "EXPANDED", height: 60, maxRows: 20 }];
 }
 
 async function goTo(locus) {
