@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SETUP_DONE := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint results steps
+.PHONY: help setup demo test lint results steps screenshots igv
 
 help:
 	@echo "make demo    run the whole workflow on a small simulated world (minutes on 2 cores)"
@@ -15,6 +15,8 @@ help:
 	@echo "make lint    check the style of package and workflow"
 	@echo "make results train and score all protocols of docs/results.md, and make the page"
 	@echo "make steps   train and score the steps of the work in config/human/steps, and make the page"
+	@echo "make screenshots  make the README's pictures from the demo's results (needs Chromium)"
+	@echo "make igv     fetch the page's igv.js again"
 	@echo "make setup   only install everything into $(VENV); another Python: make setup PYTHON=python3.12"
 
 setup: $(SETUP_DONE)
@@ -58,3 +60,17 @@ lint: setup
 	ruff format --check .
 	snakefmt --check workflow
 	snakemake --lint
+
+screenshots: setup
+	python -m scripts.screenshots results/demo docs
+
+# igv.js is kept in the repository, so that the page needs no network. To take another version: change it here and its
+# checksum in igv.sha256.
+IGV := 3.8.10
+STATIC := tfbind/browser/static
+
+igv:
+	work=$$(mktemp -d) && trap 'rm -r "$$work"' EXIT \
+	  && npm pack --silent --pack-destination "$$work" igv@$(IGV) && tar -xzf "$$work/igv-$(IGV).tgz" -C "$$work" \
+	  && cp "$$work/package/dist/igv.min.js" $(STATIC)/ && cp "$$work/package/LICENSE" $(STATIC)/igv.LICENSE.txt
+	cd $(STATIC) && sha256sum --check igv.sha256

@@ -50,6 +50,8 @@ VERBS = [
     "ablate",
     "plot-history",
     "plot",
+    "browser",
+    "browse",
 ]
 
 

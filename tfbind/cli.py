@@ -1063,6 +1063,68 @@ def _rendered(on_demand: OnDemand, factor: str, cell_type: str, region: Region) 
     return found.start // found.bin, found.values
 
 
+@main.command()
+@config_option
+@reference_option
+@targets_option
+@split_option
+@click.option(
+    "--tracks",
+    type=FILE,
+    required=True,
+    help="Folder with the tracks of each cell type, made by `tfbind gather`.",
+)
+@tracks_option
+@click.option(
+    "--evaluation", type=FILE, help="Folder that `tfbind evaluate` made; left out if nothing is tested."
+)
+@click.option("--genes", type=FILE, help="GTF, or BED with strands, to show beside the tracks.")
+@output_option("Folder of the page to make, beside those of the tracks: results/NAME/browser.")
+def browser(
+    configs: tuple[Path, ...],
+    reference: Path,
+    targets: Path,
+    split: Path,
+    tracks: Path,
+    accessibility: Path,
+    evaluation: Path | None,
+    genes: Path | None,
+    output: Path,
+) -> None:
+    """Make the page with the genome browser, and the track hub.
+
+    They show the predictions of a run beside measured calls and accessibility. `tfbind browse` serves the page,
+    and so does any web server with range requests.
+    """
+    from tfbind.browser.page import write_page
+    from tfbind.browser.run import Run
+    from tfbind.genome.reference import Reference
+    from tfbind.training.splits import Split
+
+    config, dataset = _read(configs)
+    genome, parts = Reference.open(reference), Split.read(split)
+    parts.require_fitting(genome.checksum, config.windows.bin)
+    labels = _targets(targets, genome, dataset, config)
+    write_page(Run(config, dataset, genome, labels, parts, tracks, accessibility, evaluation, genes), output)
+
+
+@main.command()
+@click.argument("run", type=FILE)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve at; others let others in.")
+@click.option("--port", type=int, default=0, help="Port to serve at; one that is free if not given.")
+@click.option(
+    "--open/--no-open", "open_page", default=True, help="Whether to open the page, if there is a desktop."
+)
+def browse(run: Path, host: str, port: int, open_page: bool) -> None:
+    """Show the tracks of a RUN, such as results/demo, in the web browser.
+
+    The run is served on this machine alone until Ctrl-C, and the address is printed.
+    """
+    from tfbind.browser.browse import browse as serve
+
+    serve(run, click.echo, host=host, port=port, open_page=open_page)
+
+
 def _config(configs: tuple[Path, ...]) -> Config:
     from tfbind.config import load_config
 

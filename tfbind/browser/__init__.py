@@ -1,1 +1,1 @@
-"""A run on the genome: the page, its tracks, and tracks that are rendered as they are looked at."""
+"""See the tracks: a page with a genome browser, a track hub, and the server for both."""

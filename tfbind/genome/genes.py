@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,6 +193,49 @@ def genes_in(path: Path, names: ChromosomeNames, region: Region, *, key: str) ->
     if not any(resolved.values()):
         raise InputError("has no gene on the chromosomes of the genome", file=path, key=key, mend=MEND)
     return sorted(map(_gene, of_gene.values()), key=lambda gene: (gene.start, gene.end, gene.name))
+
+
+def all_genes(
+    path: Path, names: ChromosomeNames, sizes: Mapping[str, int], *, key: str
+) -> Iterator[tuple[str, Gene]]:
+    """All genes on the chromosomes of a genome, each with its chromosome, in the file's order.
+
+    Parameters
+    ----------
+    sizes
+        The chromosomes, bp; a gene that ends behind its chromosome's end is of another genome.
+    key
+        What the file was given as, for the error.
+
+    Raises
+    ------
+    InputError
+        A gene that lies outside its chromosome; no chromosome of the file is one of the genome; as `gene_rows`.
+    """
+    # Of a human GTF's three million rows only their places are kept.
+    spans: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
+    exons: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
+    called: dict[tuple[str, str, str], str] = {}
+    resolved: dict[str, str | None] = {}
+    for row in gene_rows(path):
+        if row.chrom not in resolved:
+            resolved[row.chrom] = names.resolve(row.chrom)
+        chrom = resolved[row.chrom]
+        if chrom not in sizes:
+            continue
+        if row.end > sizes[chrom]:
+            problem = f"{row.name} ends at {row.end}, and {chrom} has {sizes[chrom]} bp"
+            raise InputError(problem, file=path, key=key, mend="give genes of the same genome as the reference")
+        gene = (chrom, row.identifier, row.strand)
+        called.setdefault(gene, row.name)
+        (exons if row.kind == "exon" else spans)[gene].append((row.start, row.end))
+    if not called:
+        raise InputError("has no gene on the chromosomes of the genome", file=path, key=key, mend=MEND)
+    for gene, name in called.items():
+        blocks = merge(np.array(exons[gene] or spans[gene]))
+        whole = [*spans[gene], *blocks.tolist()]
+        start, end = min(first for first, _ in whole), max(last for _, last in whole)
+        yield gene[0], Gene(name, start, end, gene[2], blocks)
 
 
 def _gene(rows: list[GeneRow]) -> Gene:

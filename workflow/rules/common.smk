@@ -226,10 +226,25 @@ def signals_option(wildcards):
     return ["--signals", f"{RESULTS}/signals"] if SIGNALS else []
 
 
+def tracks_folder(wildcards):
+    """The folder with the tracks of all cell types."""
+    return f"{RESULTS}/tracks"
+
+
 def embedding_option(wildcards, input):
     """How `tfbind evaluate` is told of the genome embedding, where there is one."""
     found = input.get("embedding")
     return ["--embedding", found] if found else []
+
+
+def evaluation_option(wildcards, input):
+    """How `tfbind browser` is told of the scores, if there are any."""
+    return ["--evaluation", *input.evaluation] if input.evaluation else []
+
+
+def genes_option(wildcards, input):
+    """How `tfbind browser` is told of genes, if there are any."""
+    return ["--genes", *input.genes] if input.genes else []
 
 
 def fold_option(wildcards):

@@ -23,13 +23,14 @@
 #   training.fine_tuning.cache.folder, .gigabytes none: training is the same wherever they are kept
 #   training.ensemble                             ensemble; train, of members that are new, and of all from 1 to more
 #   evaluation.seeds                              train_fold, of those that are new
-#   evaluation.promoters, .bootstrap, .dream_rule evaluate
+#   evaluation.promoters, .bootstrap, .dream_rule evaluate; of promoters, browser
 #   prediction.fdr                                train (it sets the thresholds)
 #   prediction.calibration                        train
 #   prediction.uncertainty                        render
 #   prediction.shards, .precision                 embed; of precision, ensemble
 #   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new
+#   cell_types: a description                     browser (beside contexts, if texts are read)
 #   prediction.batch_size                         none: an embedding does not depend on it
 #   name, mirror, tables (their paths)            none; another name is another run
 #   title, description                            none
@@ -72,6 +73,8 @@ DEPENDS_ON = {
         "evaluation.bootstrap",
         "evaluation.dream_rule",
     ],
+    # What the page says of the tracks.
+    "browser": ["windows.bin", "prediction.fdr"],
 }
 # Of the keys of `train`, those that change nothing.
 CHANGES_NOTHING = {
@@ -137,3 +140,9 @@ def described_signals(wildcards):
     """What the tracks of a cell type say of its further signals."""
     rows = [TABLES.signal(name, wildcards.cell_type) for name in TABLES.signal_names]
     return cells([row for row in rows if row is not None])
+
+
+def shown_rows():
+    """What the page says of factors and cell types: all of the tables are in its picker."""
+    factors = [row.factor for row in TABLES.factors]
+    return factors, cells(TABLES.cell_types, "cell_type", "description")
