@@ -1,17 +1,19 @@
-"""What several test folders share: a real HTTP server on loopback, and a tiny run of all verbs."""
+"""What several test folders share: a real HTTP server on loopback, a tiny run of all verbs, and Chromium."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -20,6 +22,9 @@ from click.testing import CliRunner, Result
 
 from tfbind.cli import main
 from tfbind.genome.reference import Reference, build_reference
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Request
 
 MIRROR = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "mirror"
 
@@ -402,3 +407,66 @@ def make_bert(tmp_path: Path) -> Callable[..., Path]:
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder that takes 20 tokens; tests leave it as it is."""
     return write_bert(tmp_path_factory.mktemp("encoders") / "bert")
+
+
+# --- a browser without a screen ---
+
+SCREENSHOTS = os.environ.get("TFBIND_SCREENSHOTS")
+"""A folder: what the tests see is written there, for people to look at."""
+
+
+@dataclass
+class Screen:
+    """A page in Chromium, and all that went wrong on it."""
+
+    page: Page
+    folder: Path
+    errors: list[str] = field(default_factory=list)
+    """Console errors, uncaught exceptions, and requests that failed or that left the machine."""
+
+    def watch(self) -> None:
+        """Note what goes wrong from here on."""
+        self.page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("response", lambda answer: answer.status >= 400 and self.errors.append(answer.url))
+        self.page.on("request", self._note_request)
+
+    def _note_request(self, request: Request) -> None:
+        address = urlsplit(request.url)
+        if address.scheme in ("http", "https", "ws") and address.hostname != "127.0.0.1":
+            self.errors.append(f"leaves the machine: {request.url}")
+
+    def shot(self, name: str, **options: Any) -> bytes:
+        """A PNG of what is seen; NAME.png in the folder TFBIND_SCREENSHOTS, if there is one."""
+        path = self.folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return self.page.screenshot(path=path, **options)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, driven by playwright; skips where there is none.
+
+    No longer than a module: as long as playwright runs, this thread is taken to be in an event loop.
+    """
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    # Root has no sandbox; and a machine's proxy is not to stand between the browser and loopback.
+    options = ["--no-sandbox", "--no-proxy-server", "--disable-gpu"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, headless=True, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def screen(chromium: Browser, tmp_path: Path) -> Iterator[Screen]:
+    """A blank page of 1280 x 900 pixels, in a profile of its own."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    screen = Screen(context.new_page(), Path(SCREENSHOTS) if SCREENSHOTS else tmp_path / "screenshots")
+    screen.watch()
+    yield screen
+    context.close()
