@@ -47,6 +47,8 @@ VERBS = [
     "evaluate",
     "gather-folds",
     "ablate",
+    "sites",
+    "profiles",
     "plot-history",
 ]
 

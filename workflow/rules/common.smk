@@ -256,6 +256,7 @@ def show_results():
     if metrics.is_file():
         print_summary(read_metrics(metrics))
     found = {
+        "report.html": "all of it: what was made, how good it is, and why to believe it",
         "evaluation/evaluation.svg": "how good the tracks are, beside simpler predictions",
         "evaluation/metrics.tsv": "the same, experiment by experiment",
         "training/history.svg": "loss and validation score in training",
