@@ -19,10 +19,10 @@ BITS = 2.0
 
 
 def logo(motif: Motif) -> str:
-    """The logo of a motif: letters as high as what they tell of a position, in bits; all bases are expected alike.
+    """The logo of a motif: letters as high as what they tell of a position, in bits, of equally likely bases.
 
-    Schneider & Stephens, Nucleic Acids Research 18:6097 (1990), without the correction for few sites, whose number
-    is not known.
+    Schneider & Stephens, Nucleic Acids Research 18:6097 (1990), without the correction for few sites, whose
+    number is not known.
     """
     column, height, left, top = 26, 110, 48, 10
     width, bottom = left + column * len(motif) + 12, top + height

@@ -184,10 +184,10 @@ def summary_columns(columns: Iterable[str]) -> list[Column]:
         digits("sd_over_seeds", "SD over seeds"),
         digits("median_auprc", "AUPRC, median"),
         digits("mean_auroc", "AUROC"),
-        digits("mean_recall_at_10_fdr", "recall at 10 % FDR"),
-        digits("mean_recall_at_50_fdr", "recall at 50 % FDR"),
+        digits("mean_recall_at_10_fdr", "recall at 10\N{NO-BREAK SPACE}% FDR"),
+        digits("mean_recall_at_50_fdr", "recall at 50\N{NO-BREAK SPACE}% FDR"),
         digits("mean_ece", "calibration error", 4),
-        digits("ratio", "tfbind is better by", 2),
+        digits("ratio", "ratio, tfbind over it", 2),
         percent("mean_prevalence", "prevalence"),
     ]
     there = set(columns)
@@ -348,8 +348,8 @@ def _split_part(place: Place, pages: Pages, tables: Path, split: Split) -> str:
             identifier="split",
             filtered=False,
         )
-        + "<h3>Sequence of the test that stands in training, too</h3><p>What is repeated there could be remembered "
-        "rather than predicted.</p>"
+        + "<h3>Sequence of the test that stands in training, too</h3><p>What is repeated there could be "
+        "remembered rather than predicted.</p>"
         + table(
             place, homology, read_rows(homology, (), mend=_MEND), columns, identifier="homology", filtered=False
         )

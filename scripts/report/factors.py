@@ -129,7 +129,6 @@ def _index(pages: Pages, path: Path) -> str:
         Column("nearest", "nearest training factor"),
         digits("identity", "identity", 2),
         Column("motif", "motif"),
-        whole("residues", "residues"),
         whole("tracks", "tracks"),
         whole("peaks", "called peaks"),
     ]
@@ -147,8 +146,8 @@ def _index(pages: Pages, path: Path) -> str:
         "<p>A click on a factor opens its page: its motif, its most probable sites, and what is "
         "predicted around calls "
         "that were measured. AUPRC is the mean over a factor's tested experiments with bound bins, on held-out "
-        "regions; identity is that of DNA-binding proteins to the nearest training factor.</p>"
-        + table(place, path, rows, columns, identifier="factors")
+        "regions; identity is that of the protein, or of its DNA-binding domain where it is given, to the "
+        "nearest training factor.</p>" + table(place, path, rows, columns, identifier="factors")
     )
 
 
@@ -244,7 +243,7 @@ def _sites(place: Place, name: str, known: Known) -> str:
 
     columns = [
         whole("rank", "rank"),
-        Column("chrom", "chromosome", link=at_locus),
+        Column("chrom", "in the browser", link=at_locus),
         whole("start", "start"),
         whole("end", "end"),
         digits("probability", "probability"),

@@ -19,7 +19,6 @@ from tfbind.evaluation.plots import (
     VERMILLION,
     fresh_style,
     legend_of_kinds,
-    plain_number,
     points,
     reads_better_log,
     save,
@@ -150,10 +149,18 @@ def _reliability_panel(axes: Axes, rows: Sequence[Row], limits: tuple[float, flo
     axes.set_box_aspect(1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1,), numticks=12))
-        axis.set_major_formatter(FuncFormatter(plain_number))
+        axis.set_major_formatter(FuncFormatter(_power))
     axes.minorticks_off()
     axes.grid(color=GRID, linewidth=0.8)
     axes.legend(frameon=False, fontsize="x-small", loc="upper left")
+
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def _power(value: float, _position: int) -> str:
+    """A power of ten."""
+    return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPTS)
 
 
 def plot_fdr(rows: Sequence[Row], pooled: Sequence[Row], stem: Path) -> None:

@@ -109,8 +109,9 @@ def table(
     identifier: str,
     own: Callable[[Cells], bool] | None = None,
     filtered: bool = True,
+    sortable: bool = True,
 ) -> str:
-    """A sortable table.
+    """A table, which a click on a column's head sorts.
 
     Parameters
     ----------
@@ -124,16 +125,18 @@ def table(
         Which rows are the model's: they are set off.
     filtered
         Whether a field for filtering stands above.
+    sortable
+        False: the order of the rows is part of what they say.
     """
     path = Path(source).relative_to(place.root).as_posix()
     head = "".join(
-        f'<th scope="col"{_kind(column)} data-column="{escape(column.name)}">'
-        f'<button type="button">{escape(column.label)}</button></th>'
+        f'<th scope="col"{_kind(column)} data-column="{escape(column.name)}">{_head(column, sortable)}</th>'
         for column in columns
     )
     body = _first(_row(place, line, cells, columns, own) for line, cells in rows)
     left_out = f"; the first {len(body):,} of {len(rows):,} rows" if len(body) < len(rows) else ""
     lines = "\n".join(body)
+    kind, how = (' class="sortable"', "; a click on a column sorts by it") if sortable else ("", "")
     field = (
         f'<form class="filter" data-table="{identifier}"><label>Show rows with <input type="search" '
         f'autocomplete="off"></label><output></output></form>'
@@ -141,9 +144,9 @@ def table(
         else ""
     )
     return (
-        f'{field}<div class="scroll"><table class="sortable" id="{identifier}" data-source="{escape(path)}">'
+        f'{field}<div class="scroll"><table{kind} id="{identifier}" data-source="{escape(path)}">'
         f"<thead><tr>{head}</tr></thead>\n<tbody>{lines}</tbody></table></div>"
-        f'<p class="note">From {place.link(path, path)}{left_out}. A click on a column sorts by it.</p>\n'
+        f'<p class="note">From {place.link(path, path)}{left_out}{how}.</p>\n'
     )
 
 
@@ -163,6 +166,11 @@ def _row(
 ) -> str:
     content = "".join(_cell(place, column, cells) for column in columns)
     return f'<tr data-line="{line}"{_own(own, cells)}>{content}</tr>'
+
+
+def _head(column: Column, sortable: bool) -> str:
+    label = escape(column.label)
+    return f'<button type="button">{label}</button>' if sortable else f"<span>{label}</span>"
 
 
 def _kind(column: Column) -> str:

@@ -184,17 +184,17 @@ def _is_number(text: str) -> bool:
 def _body(pages: Pages, run: Path, times: Path) -> str:
     place = Place(pages.root, OVERVIEW)
     rows = read_rows(run, RUN_COLUMNS, mend=_MEND)
-    columns = [Column("item", ""), Column("value", "")]
+    columns = [Column("item", "item"), Column("value", "value")]
 
     def section(name: str, identifier: str) -> str:
         own = [row for row in rows if row[1]["section"] == name]
-        return table(place, run, own, columns, identifier=identifier, filtered=len(own) > 30)
+        return table(place, run, own, columns, identifier=identifier, filtered=len(own) > 30, sortable=False)
 
     parts = []
     if pages.config.simulation:
         parts.append(
-            '<p class="warning"><b>This world is simulated, and nothing in it is data.</b> That it is predicted well says that '
-            "the parts work together, and nothing of real biology.</p>"
+            '<p class="warning"><b>This world is simulated, and nothing in it is data.</b> That it is '
+            "predicted well says that the parts work together, and nothing of real biology.</p>"
         )
     parts += ["<h2>What was made</h2>", section("what was made", "made"), _to_open(place, pages)]
     if pages.is_tested:

@@ -128,3 +128,4 @@ rule gather_folds:
 rule cross_validation:
     input:
         rules.gather_folds.output.metrics,
+        report=f"{CROSS_VALIDATION}/report.html",

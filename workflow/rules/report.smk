@@ -5,7 +5,9 @@ import shlex
 
 # The scripts are no installed package, and Snakemake may run in another folder.
 PROJECT = shlex.quote(Path(workflow.basedir).parent.as_posix())
-PAGE_MAKER = f"PYTHONPATH={PROJECT}${{PYTHONPATH:+:$PYTHONPATH}} python -m scripts.report"
+PAGE_MAKER = (
+    f"PYTHONPATH={PROJECT}${{PYTHONPATH:+:$PYTHONPATH}} python -m scripts.report"
+)
 
 PAGES = f"{RESULTS}/report"
 TABLES_OF_PAGES = f"{PAGES}/tables"
@@ -108,6 +110,36 @@ rule overview:
         "{PAGE_MAKER} overview --config {params.config:q} --logs {params.logs:q} > {log:q} 2>&1"
 
 
+rule cross_validation_page:
+    input:
+        rules.gather_folds.output,
+    output:
+        tables=report(
+            directory(f"{CROSS_VALIDATION}/report/tables"),
+            patterns=[r"{file,.+\.tsv}"],
+            **listed(GOOD, "cross_validation_page", "pooled {file}"),
+        ),
+        figures=report(
+            directory(f"{CROSS_VALIDATION}/report/figures"),
+            patterns=[r"{file,.+\.svg}"],
+            **listed(GOOD, "cross_validation_page", "{file}"),
+        ),
+        page=report(
+            f"{CROSS_VALIDATION}/report/index.html",
+            **page(GOOD, "cross_validation_page", "Cross-validation"),
+        ),
+    log:
+        f"{LOGS}/cross_validation/page.log",
+    localrule: True
+    conda:
+        "../envs/tfbind.yaml"
+    params:
+        config=EFFECTIVE_CONFIG,
+        logs=f"{LOGS}/cross_validation",
+    shell:
+        "{PAGE_MAKER} cross-validation --config {params.config:q} --logs {params.logs:q} > {log:q} 2>&1"
+
+
 # The first page is made from all that there is.
 rule report:
     input:
@@ -122,8 +154,16 @@ rule report:
     params:
         config=EFFECTIVE_CONFIG,
     shell:
-        "{PAGE_MAKER} assemble --config {params.config:q} --first {input:q} --output {output:q}"
-        " > {log:q} 2>&1"
+        "{PAGE_MAKER} assemble --config {params.config:q} --first {input:q} --output {output:q} > {log:q} 2>&1"
+
+
+use rule report as report_cross_validation with:
+    input:
+        rules.cross_validation_page.output.page,
+    output:
+        f"{CROSS_VALIDATION}/report.html",
+    log:
+        f"{LOGS}/cross_validation/report.log",
 
 
 if CONFIG.splits.test:

@@ -39,6 +39,7 @@ TELLS = {
     "times.tsv": "how long each step took",
     "evaluation_page": "figures and tables of the page",
     "split.tsv": "what each part of the split holds",
+    "cross_validation_page": "figures and tables of the page",
     "folds.tsv": "what each fold holds, and how long its trainings took",
     "baselines.svg": "tfbind against each other predictor",
     "reliability.svg": "predicted and observed frequencies",
