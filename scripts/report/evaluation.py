@@ -17,6 +17,7 @@ from scripts.report.html import (
     listed,
     percent,
     picture,
+    significant,
     table,
     whole,
     write_page,
@@ -361,8 +362,8 @@ def _reliability_part(place: Place, tables: Path) -> str:
         Column("kind", "kind"),
         Column("bins", "bins"),
         whole("n_experiments", "experiments"),
-        digits("predicted", "predicted, mean", 4),
-        digits("observed", "observed", 4),
+        significant("predicted", "predicted, mean"),
+        significant("observed", "observed"),
         whole("count", "bins pooled"),
     ]
     path = tables / "reliability.tsv"

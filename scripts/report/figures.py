@@ -151,6 +151,7 @@ def _reliability_panel(axes: Axes, rows: Sequence[Row], limits: tuple[float, flo
         axis.set_major_locator(LogLocator(subs=(1,), numticks=12))
         axis.set_major_formatter(FuncFormatter(_power))
     axes.minorticks_off()
+    axes.set_axisbelow(True)
     axes.grid(color=GRID, linewidth=0.8)
     axes.legend(frameon=False, fontsize="x-small", loc="upper left")
 

@@ -49,6 +49,11 @@ def digits(name: str, label: str, count: int = 3) -> Column:
     return Column(name, label, lambda value: f"{value:.{count}f}", number=True)
 
 
+def significant(name: str, label: str) -> Column:
+    """A column of numbers of all sizes, with three significant digits."""
+    return Column(name, label, lambda value: f"{value:.3g}", number=True)
+
+
 def percent(name: str, label: str) -> Column:
     """A column of shares, as percentages with three significant digits."""
     return Column(name, label, lambda value: f"{100 * value:.3g} %", number=True)

@@ -182,6 +182,11 @@ def accessibility_folder(wildcards):
     return f"{RESULTS}/accessibility"
 
 
+def tracks_folder(wildcards):
+    """The folder with the tracks of all cell types."""
+    return f"{RESULTS}/tracks"
+
+
 def embedding_option(wildcards, input):
     """How `tfbind evaluate` is told of the genome embedding, where there is one."""
     found = input.get("embedding")

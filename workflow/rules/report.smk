@@ -1,13 +1,8 @@
 # What a run came to, for people: tables, pages that are made from them, and Snakemake's report, which holds all of it in
 # one file. The pages stand as files beside it, too.
 
-import shlex
-
 # The scripts are no installed package, and Snakemake may run in another folder.
-PROJECT = shlex.quote(Path(workflow.basedir).parent.as_posix())
-PAGE_MAKER = (
-    f"PYTHONPATH={PROJECT}${{PYTHONPATH:+:$PYTHONPATH}} python -m scripts.report"
-)
+PROJECT = Path(workflow.basedir).parent.as_posix()
 
 PAGES = f"{RESULTS}/report"
 TABLES_OF_PAGES = f"{PAGES}/tables"
@@ -23,11 +18,6 @@ RESULT_FILES = {
 
 
 report: "../report/workflow.rst"
-
-
-def tracks_folder(wildcards):
-    """The folder with the tracks of all cell types."""
-    return f"{RESULTS}/tracks"
 
 
 rule sites:
@@ -83,8 +73,10 @@ rule factor_pages:
         "../envs/tfbind.yaml"
     params:
         config=EFFECTIVE_CONFIG,
+        project=PROJECT,
     shell:
-        "{PAGE_MAKER} factors --config {params.config:q} > {log:q} 2>&1"
+        "PYTHONPATH={params.project:q}${{PYTHONPATH:+:$PYTHONPATH}} python -m scripts.report"
+        " factors --config {params.config:q} > {log:q} 2>&1"
 
 
 rule overview:
@@ -105,9 +97,11 @@ rule overview:
         "../envs/tfbind.yaml"
     params:
         config=EFFECTIVE_CONFIG,
+        project=PROJECT,
         logs=LOGS,
     shell:
-        "{PAGE_MAKER} overview --config {params.config:q} --logs {params.logs:q} > {log:q} 2>&1"
+        "PYTHONPATH={params.project:q}${{PYTHONPATH:+:$PYTHONPATH}} python -m scripts.report"
+        " overview --config {params.config:q} --logs {params.logs:q} > {log:q} 2>&1"
 
 
 rule cross_validation_page:
@@ -135,9 +129,11 @@ rule cross_validation_page:
         "../envs/tfbind.yaml"
     params:
         config=EFFECTIVE_CONFIG,
+        project=PROJECT,
         logs=f"{LOGS}/cross_validation",
     shell:
-        "{PAGE_MAKER} cross-validation --config {params.config:q} --logs {params.logs:q} > {log:q} 2>&1"
+        "PYTHONPATH={params.project:q}${{PYTHONPATH:+:$PYTHONPATH}} python -m scripts.report"
+        " cross-validation --config {params.config:q} --logs {params.logs:q} > {log:q} 2>&1"
 
 
 # The first page is made from all that there is.
@@ -153,8 +149,10 @@ rule report:
         "../envs/tfbind.yaml"
     params:
         config=EFFECTIVE_CONFIG,
+        project=PROJECT,
     shell:
-        "{PAGE_MAKER} assemble --config {params.config:q} --first {input:q} --output {output:q} > {log:q} 2>&1"
+        "PYTHONPATH={params.project:q}${{PYTHONPATH:+:$PYTHONPATH}} python -m scripts.report"
+        " assemble --config {params.config:q} --first {input:q} --output {output:q} > {log:q} 2>&1"
 
 
 use rule report as report_cross_validation with:
@@ -224,5 +222,7 @@ if CONFIG.splits.test:
             "../envs/tfbind.yaml"
         params:
             config=EFFECTIVE_CONFIG,
+            project=PROJECT,
         shell:
-            "{PAGE_MAKER} evaluation --config {params.config:q} > {log:q} 2>&1"
+            "PYTHONPATH={params.project:q}${{PYTHONPATH:+:$PYTHONPATH}} python -m scripts.report"
+            " evaluation --config {params.config:q} > {log:q} 2>&1"

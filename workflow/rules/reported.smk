@@ -56,7 +56,7 @@ def listed(category, caption, name, group=None):
 
     def label(wildcards):
         named = name.format(**dict(wildcards.items()))
-        file = named.split("/")[-1].split(" ")[-1]
+        file = Path(named.split()[-1]).name
         return {"result": f"{named}: {TELLS.get(file) or TELLS[caption]}"}
 
     return {
