@@ -1,4 +1,4 @@
-"""Parts of the pages of a report: tables stay small, links lead where the browser page reads them, logos add up."""
+"""Parts of the pages of a report: tables stay small, links lead to the genome browser, logos add up."""
 
 from __future__ import annotations
 
