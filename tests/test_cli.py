@@ -48,6 +48,8 @@ VERBS = [
     "evaluate",
     "gather-folds",
     "ablate",
+    "sites",
+    "profiles",
     "plot-history",
     "plot",
     "browser",

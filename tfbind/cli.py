@@ -973,6 +973,46 @@ def ablate(
     click.echo(output.read_text(encoding="utf-8"), nl=False)
 
 
+@main.command()
+@targets_option
+@split_option
+@click.option(
+    "--count", type=click.IntRange(min=1), default=10, show_default=True, help="Sites a track, at most."
+)
+@output_option("Folder of tables to make: sites.tsv and tracks.tsv.")
+@click.argument("tracks", type=FILE)
+def sites(targets: Path, split: Path, count: int, output: Path, tracks: Path) -> None:
+    """List the most probable sites of each track in TRACKS, the folder of a cell type, and what was called."""
+    from tfbind.core.files import atomic_dir
+    from tfbind.evaluation.sites import SITE_COLUMNS, TRACK_COLUMNS, describe_tracks, top_sites
+    from tfbind.evaluation.tables import write_table
+    from tfbind.training.splits import Split
+    from tfbind.training.targets import Targets
+
+    with atomic_dir(output) as folder:
+        found = top_sites(tracks, Targets.open(targets), Split.read(split), count=count)
+        write_table(folder / "sites.tsv", SITE_COLUMNS, found)
+        write_table(folder / "tracks.tsv", TRACK_COLUMNS, describe_tracks(tracks))
+
+
+@main.command()
+@reference_option
+@targets_option
+@split_option
+@output_option("TSV to write.")
+@click.argument("tracks", type=FILE)
+def profiles(reference: Path, targets: Path, split: Path, output: Path, tracks: Path) -> None:
+    """Average what is predicted around measured calls of the test; TRACKS holds CELL_TYPE/FACTOR.bw."""
+    from tfbind.evaluation.profiles import COLUMNS, profiles
+    from tfbind.evaluation.tables import write_table
+    from tfbind.genome.reference import Reference
+    from tfbind.training.splits import Split
+    from tfbind.training.targets import Targets
+
+    found = profiles(tracks, Targets.open(targets), Split.read(split), Reference.open(reference))
+    write_table(output, COLUMNS, found)
+
+
 @main.command("plot-history")
 @click.argument("history", type=FILE)
 @click.option("--targets", type=FILE, help="Folder that `tfbind targets` made: what chance gives is drawn, too.")

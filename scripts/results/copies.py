@@ -66,14 +66,14 @@ def copy_protocol(run: Path, output: Path, name: str, logs: Path | None = None) 
     """
     rows = [row for row in read_metrics(run / "metrics.tsv") if row["bins"] == DREAM_BINS]
     kinds = {(row["experiment"], row["fold"]): row["kind"] for row in rows}
-    predictors = _predictors(rows)
+    predictors = named_predictors(rows)
     tables = {
         "folds": (FOLD_COLUMNS, _folds(run, logs)),
         "summary": (SUMMARY_COLUMNS, _kept(run / "summary.tsv", SUMMARY_COLUMNS, "fold", TOGETHER)),
         "groups": (GROUP_COLUMNS, _kept(run / "groups.tsv", GROUP_COLUMNS, "bins", DREAM_BINS)),
-        "experiments": ((*EXPERIMENT_COLUMNS, *predictors), _experiments(rows)),
-        "reliability": (RELIABILITY_COLUMNS, _reliability(run, kinds)),
-        "fdr": (POOLED_FDR_COLUMNS, _fdr(run)),
+        "experiments": ((*EXPERIMENT_COLUMNS, *predictors), experiments_of(rows)),
+        "reliability": (RELIABILITY_COLUMNS, pooled_reliability(evaluations_of(run), kinds)),
+        "fdr": (POOLED_FDR_COLUMNS, pooled_fdr(evaluations_of(run))),
     }
     for table, (columns, lines) in tables.items():
         write_table(output / f"{name}.{table}.tsv", columns, lines)
@@ -158,12 +158,13 @@ def _kept(path: Path, columns: Sequence[str], column: str, value: str) -> list[d
     return [row for _, row in read_rows(path, columns, mend=_MEND) if row[column] == value]
 
 
-def _predictors(rows: Iterable[Row]) -> list[str]:
+def named_predictors(rows: Iterable[Row]) -> list[str]:
     """The model, the model's ensemble, and the others by name."""
     return sorted({row["predictor"] for row in rows}, key=lambda name: (not name.startswith(MODEL), name))
 
 
-def _experiments(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def experiments_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """AUPRC of each experiment, mean over seeds: a key a predictor, from rows of metrics on one kind of bins."""
     found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
     about: dict[tuple[str, str, str], Row] = {}
     for row in rows:
@@ -181,11 +182,19 @@ def _experiments(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _reliability(run: Path, kinds: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
-    """Groups of bins of all experiments, folds and seeds, pooled where about the same is predicted of them."""
+def pooled_reliability(evaluations: Iterable[Path], kinds: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
+    """Groups of bins of all experiments, folds and seeds, pooled where about the same is predicted of them.
+
+    Parameters
+    ----------
+    evaluations
+        Folders that `tfbind evaluate` made.
+    kinds
+        (experiment, fold) -> kind.
+    """
     pooled: dict[tuple[str, str, str, int], list[tuple[int, float, float]]] = {}
     experiments: dict[tuple[str, str, str], set[str]] = {}
-    for folder in evaluations_of(run):
+    for folder in evaluations:
         for _, row in read_rows(folder / "reliability.tsv", (*KEY, "predicted", "observed", "count"), mend=_MEND):
             predicted = float(row["predicted"])
             if predicted > 0 and row["predictor"] == MODEL:
@@ -206,9 +215,10 @@ def _reliability(run: Path, kinds: Mapping[tuple[str, str], str]) -> list[dict[s
     ]
 
 
-def _fdr(run: Path) -> list[dict[str, Any]]:
+def pooled_fdr(evaluations: Iterable[Path]) -> list[dict[str, Any]]:
+    """Calls at the stated rate of folders that `tfbind evaluate` made, summed over experiments."""
     pooled: dict[tuple[str, ...], list[tuple[Path, dict[str, str]]]] = {}
-    for folder in evaluations_of(run):
+    for folder in evaluations:
         for _, row in read_rows(folder / "fdr.tsv", FDR_COLUMNS, mend=_MEND):
             key = (row["kind"], _model_of(folder), row["fdr"], row["threshold_from"], row["of"])
             pooled.setdefault(key, []).append((folder, row))

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = Path("config/mini.yaml")
 # Small jobs side by side are quicker than one after the other with two threads each.
 ONE_THREAD = ["--set-threads", *(f"{rule}=1" for rule in ("train", "embed", "render", "evaluate"))]
+TELL_OF_THE_RUN = ("report.html", "report/index.html", "report/tables/run.tsv", "report/tables/times.tsv")
 # Far above what is needed, for a machine that has much else to do.
 TIMEOUT = 900
 
@@ -136,12 +137,15 @@ class Workdir:
         return Workdir(path, self.environment)
 
     def results(self, below: str = "") -> dict[str, str]:
-        """Checksums of results by path; the state of training is none."""
+        """Checksums of results by path; the state of training is none, nor is what tells how long a run took."""
         root = self.path / "results"
         return {
             path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted((root / below).rglob("*"))
-            if path.is_file() and "training/state" not in path.as_posix() and ".tmp" not in path.as_posix()
+            if path.is_file()
+            and not path.as_posix().endswith(TELL_OF_THE_RUN)
+            and "training/state" not in path.as_posix()
+            and ".tmp" not in path.as_posix()
         }
 
     def steps_trained(self) -> int:

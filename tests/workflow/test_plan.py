@@ -26,12 +26,19 @@ SAME_FOR_ALL = {
     "assemble": 1,
 }
 SAME_FOR_ALL |= {"evaluate": 1, "all": 1}
+SAME_FOR_ALL |= dict.fromkeys(("profiles", "factor_pages", "evaluation_pages", "overview", "report"), 1)
 MORE_FACTORS_IN_A_JOB = {"prediction": {"factors_per_job": 60}}
 
 
 def test_the_demo_is_what_runs_without_a_configfile(project):
     run = project.dry_run(config=())
-    assert run.jobs == SAME_FOR_ALL | {"simulate": 1, "accessibility": 3, "embed": 2, "render": 3, "gather": 3}
+    assert run.jobs == SAME_FOR_ALL | {
+        "simulate": 1,
+        "accessibility": 3,
+        "embed": 2,
+        "render": 3,
+        "gather": 3,
+    } | {"sites": 3}
     assert project.dry_run(config=[DEMO]).jobs == run.jobs
 
 
@@ -41,7 +48,12 @@ def test_yeast_has_none_of_the_demo_and_few_jobs_for_many_factors(project):
     downloads = {f"download_peaks_{n}": 1 for n in (1, 2, 3)} | {f"download_proteins_{n}": 1 for n in (1, 2, 3)}
     downloads |= {"download_reference": 1, "download_accessibility_1": 1}
     shards = yaml.safe_load((ROOT / YEAST).read_text()).get("prediction", {}).get("shards", 4)
-    assert run.jobs == SAME_FOR_ALL | downloads | {"accessibility": 1, "embed": shards, "render": 1, "gather": 1}
+    assert run.jobs == SAME_FOR_ALL | downloads | {
+        "accessibility": 1,
+        "embed": shards,
+        "render": 1,
+        "gather": 1,
+    } | {"sites": 1}
 
 
 def test_members_of_an_ensemble_are_trained_and_joined(project, overlay):
@@ -125,8 +137,8 @@ def with_factors(mini, count):
 @pytest.mark.parametrize("factors", [3, 60])
 def test_jobs_do_not_grow_with_factors(mini, overlay, factors):
     run = with_factors(mini, factors).dry_run(config=["config/mini.yaml", overlay(MORE_FACTORS_IN_A_JOB)])
-    # downloads, accessibility, shards, and to render and gather each cell type
-    assert sum(run.jobs.values()) == len(SAME_FOR_ALL) + 3 + 1 + 2 + 2 + 2
+    # downloads, accessibility, shards, and to render, gather and list the sites of each cell type
+    assert sum(run.jobs.values()) == len(SAME_FOR_ALL) + 3 + 1 + 2 + 2 + 2 + 2
 
 
 def test_a_job_renders_so_many_factors_of_a_cell_type(mini):
@@ -201,6 +213,7 @@ def test_a_cross_validation_trains_each_fold_by_each_seed(mini, overlay):
     run = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)])
     own = {"split_fold": 2, "train_fold": 4, "evaluate_fold": 4, "gather_folds": 1, "cross_validation": 1}
     own |= {"ensemble_fold": 2, "evaluate_ensemble_fold": 2}
+    own |= {"cross_validation_page": 1, "report_cross_validation": 1}
     assert own.items() <= run.jobs.items()
     assert not {"split", "train", "embed", "evaluate", "render", "factor_cnn_fold"} & run.steps
 

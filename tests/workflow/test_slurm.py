@@ -208,6 +208,8 @@ def test_the_workflow_on_slurm_gives_each_rule_its_partition_and_gpus_and_ends_i
             "assemble",
             "render",
             "evaluate",
+            "sites",
+            "profiles",
         )
     }
     for job in ran:

@@ -6,9 +6,15 @@ rule contexts:
     input:
         text_encoder_files(),
     output:
-        directory(f"{RESULTS}/contexts/{{cell_type}}"),
+        report(
+            directory(f"{RESULTS}/contexts/{{cell_type}}"),
+            patterns=[r"{file,.+\.json}"],
+            **listed(FILES, "contexts", "{cell_type}: {file}"),
+        ),
     log:
         f"{LOGS}/contexts/{{cell_type}}.log",
+    benchmark:
+        f"{LOGS}/contexts/{{cell_type}}.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     params:

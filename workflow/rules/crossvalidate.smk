@@ -12,9 +12,14 @@ FOLDS = fold_names(CONFIG, TABLES)
 
 use rule split as split_fold with:
     output:
-        f"{CROSS_VALIDATION}/{{fold}}/split.json",
+        report(
+            f"{CROSS_VALIDATION}/{{fold}}/split.json",
+            **listed(WHY, "split", "fold {fold}: split.json"),
+        ),
     log:
         f"{LOGS}/cross_validation/{{fold}}/split.log",
+    benchmark:
+        f"{LOGS}/cross_validation/{{fold}}/split.benchmark.tsv"
     params:
         fold=fold_option,
 
@@ -30,8 +35,15 @@ use rule train as train_fold with:
         contexts=contexts_of(TRAINED_CELL_TYPES),
         trunk=trunk_files(),
     output:
-        model=directory(f"{RUN_OF_FOLD}/model"),
-        history=f"{RUN_OF_FOLD}/history.tsv",
+        model=report(
+            directory(f"{RUN_OF_FOLD}/model"),
+            patterns=[r"{file,.+\.json}"],
+            **listed(FILES, "train", "fold {fold}, seed {seed}: {file}"),
+        ),
+        history=report(
+            f"{RUN_OF_FOLD}/history.tsv",
+            **listed(WHY, "train", "fold {fold}, seed {seed}: history.tsv"),
+        ),
     log:
         f"{LOGS_OF_FOLD}/train.log",
     benchmark:
@@ -52,6 +64,8 @@ use rule factor_cnn as factor_cnn_fold with:
         f"{RUN_OF_FOLD}/factor_cnn.npz",
     log:
         f"{LOGS_OF_FOLD}/factor_cnn.log",
+    benchmark:
+        f"{LOGS_OF_FOLD}/factor_cnn.benchmark.tsv"
     params:
         seed=seed_option,
 
@@ -69,7 +83,11 @@ use rule evaluate as evaluate_fold with:
         predictions=rules.factor_cnn_fold.output if CONFIG.evaluation.factor_cnn else [],
         promoters=paths_of([CONFIG.evaluation.promoters]),
     output:
-        directory(f"{RUN_OF_FOLD}/evaluation"),
+        report(
+            directory(f"{RUN_OF_FOLD}/evaluation"),
+            patterns=[r"{file,.+\.svg}"],
+            **listed(GOOD, "evaluate_fold", "fold {fold}, seed {seed}: {file}"),
+        ),
     log:
         f"{LOGS_OF_FOLD}/evaluate.log",
     benchmark:

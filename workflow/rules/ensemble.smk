@@ -16,9 +16,15 @@ rule ensemble_fold:
             allow_missing=True,
         ),
     output:
-        directory(f"{CROSS_VALIDATION}/{{fold}}/ensemble/model"),
+        report(
+            directory(f"{CROSS_VALIDATION}/{{fold}}/ensemble/model"),
+            patterns=[r"{file,.+\.json}"],
+            **listed(FILES, "ensemble_fold", "fold {fold}, all seeds: {file}"),
+        ),
     log:
         f"{LOGS}/cross_validation/{{fold}}/ensemble/ensemble.log",
+    benchmark:
+        f"{LOGS}/cross_validation/{{fold}}/ensemble/ensemble.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     threads: 4
@@ -47,9 +53,15 @@ if MEMBER:
             contexts=contexts_of(TRAINED_CELL_TYPES),
             models=expand(rules.train.output.model, member=MEMBERS),
         output:
-            directory(MODEL),
+            report(
+                directory(MODEL),
+                patterns=[r"{file,.+\.json}"],
+                **listed(FILES, "ensemble", "model/{file}"),
+            ),
         log:
             f"{LOGS}/ensemble.log",
+        benchmark:
+            f"{LOGS}/ensemble.benchmark.tsv"
 
 
 use rule evaluate_fold as evaluate_ensemble_fold with:
@@ -65,7 +77,11 @@ use rule evaluate_fold as evaluate_ensemble_fold with:
         promoters=paths_of([CONFIG.evaluation.promoters]),
         predictions=[],
     output:
-        directory(f"{CROSS_VALIDATION}/{{fold}}/ensemble/evaluation"),
+        report(
+            directory(f"{CROSS_VALIDATION}/{{fold}}/ensemble/evaluation"),
+            patterns=[r"{file,.+\.svg}"],
+            **listed(GOOD, "evaluate_fold", "fold {fold}, all seeds: {file}"),
+        ),
     log:
         f"{LOGS}/cross_validation/{{fold}}/ensemble/evaluate.log",
     benchmark:
@@ -86,10 +102,22 @@ rule gather_folds:
         ),
         something_to_test,
     output:
-        metrics=f"{CROSS_VALIDATION}/metrics.tsv",
-        breakdown=f"{CROSS_VALIDATION}/breakdown.tsv",
-        summary=f"{CROSS_VALIDATION}/summary.tsv",
-        groups=f"{CROSS_VALIDATION}/groups.tsv",
+        metrics=report(
+            f"{CROSS_VALIDATION}/metrics.tsv",
+            **listed(GOOD, "gather_folds", "metrics.tsv"),
+        ),
+        breakdown=report(
+            f"{CROSS_VALIDATION}/breakdown.tsv",
+            **listed(GOOD, "gather_folds", "breakdown.tsv"),
+        ),
+        summary=report(
+            f"{CROSS_VALIDATION}/summary.tsv",
+            **listed(GOOD, "gather_folds", "summary.tsv"),
+        ),
+        groups=report(
+            f"{CROSS_VALIDATION}/groups.tsv",
+            **listed(GOOD, "gather_folds", "groups.tsv"),
+        ),
     log:
         f"{LOGS}/cross_validation/gather.log",
     localrule: True
@@ -104,3 +132,4 @@ rule gather_folds:
 rule cross_validation:
     input:
         rules.gather_folds.output.metrics,
+        report=f"{CROSS_VALIDATION}/report.html",

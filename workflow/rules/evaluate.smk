@@ -13,6 +13,8 @@ rule factor_cnn:
         f"{RESULTS}/factor_cnn.npz",
     log:
         f"{LOGS}/factor_cnn.log",
+    benchmark:
+        f"{LOGS}/factor_cnn.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     threads: 4
@@ -43,7 +45,11 @@ rule evaluate:
         predictions=rules.factor_cnn.output if CONFIG.evaluation.factor_cnn else [],
         promoters=paths_of([CONFIG.evaluation.promoters]),
     output:
-        directory(f"{RESULTS}/evaluation"),
+        report(
+            directory(f"{RESULTS}/evaluation"),
+            patterns=[r"{file,.+\.(svg|tsv)}"],
+            **listed(GOOD, "evaluate", "{file}"),
+        ),
     log:
         f"{LOGS}/evaluate.log",
     benchmark:
@@ -79,9 +85,11 @@ rule ablate:
         variants="config/ablation.yaml",
         trunk=trunk_files(),
     output:
-        f"{RESULTS}/ablation/table.tsv",
+        report(f"{RESULTS}/ablation/table.tsv", **listed(GOOD, "ablate", "table.tsv")),
     log:
         f"{LOGS}/ablate.log",
+    benchmark:
+        f"{LOGS}/ablate.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     threads: 16

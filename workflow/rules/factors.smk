@@ -5,9 +5,15 @@ rule factors:
     input:
         files_of_factors(),
     output:
-        directory(f"{RESULTS}/factors"),
+        report(
+            directory(f"{RESULTS}/factors"),
+            patterns=[r"{file,.+\.(json|meme)}"],
+            **listed(FILES, "factors", "{file}"),
+        ),
     log:
         f"{LOGS}/factors.log",
+    benchmark:
+        f"{LOGS}/factors.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     params:

@@ -8,7 +8,10 @@ rule embed:
         model=MODEL,
     output:
         tokens=f"{RESULTS}/genome_embedding/shards/{{shard}}.npy",
-        about=f"{RESULTS}/genome_embedding/shards/{{shard}}.npy.json",
+        about=report(
+            f"{RESULTS}/genome_embedding/shards/{{shard}}.npy.json",
+            **listed(FILES, "embed", "shards/{shard}.npy.json"),
+        ),
     log:
         f"{LOGS}/embed/{{shard}}.log",
     benchmark:
@@ -33,9 +36,15 @@ rule assemble:
         shards=expand(rules.embed.output.tokens, shard=SHARDS),
         about=expand(rules.embed.output.about, shard=SHARDS),
     output:
-        directory(f"{RESULTS}/genome_embedding/tokens"),
+        report(
+            directory(f"{RESULTS}/genome_embedding/tokens"),
+            patterns=[r"{file,.+\.json}"],
+            **listed(FILES, "assemble", "tokens/{file}"),
+        ),
     log:
         f"{LOGS}/assemble.log",
+    benchmark:
+        f"{LOGS}/assemble.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     params:

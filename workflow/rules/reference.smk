@@ -7,9 +7,15 @@ rule reference:
         blacklist=paths_of([CONFIG.reference.blacklist]),
         aliases=CONFIG.reference.aliases or [],
     output:
-        directory(f"{RESULTS}/reference"),
+        report(
+            directory(f"{RESULTS}/reference"),
+            patterns=[r"{file,.+\.json}"],
+            **listed(FILES, "reference", "{file}"),
+        ),
     log:
         f"{LOGS}/reference.log",
+    benchmark:
+        f"{LOGS}/reference.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     params:
@@ -25,9 +31,14 @@ rule accessibility:
         reference=rules.reference.output,
     output:
         track=f"{RESULTS}/accessibility/{{cell_type}}.bw",
-        about=f"{RESULTS}/accessibility/{{cell_type}}.bw.json",
+        about=report(
+            f"{RESULTS}/accessibility/{{cell_type}}.bw.json",
+            **listed(FILES, "accessibility", "{cell_type}.bw.json"),
+        ),
     log:
         f"{LOGS}/accessibility/{{cell_type}}.log",
+    benchmark:
+        f"{LOGS}/accessibility/{{cell_type}}.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     params:
@@ -45,9 +56,14 @@ rule signal:
         reference=rules.reference.output,
     output:
         track=f"{RESULTS}/signals/{{signal_track}}",
-        about=f"{RESULTS}/signals/{{signal_track}}.json",
+        about=report(
+            f"{RESULTS}/signals/{{signal_track}}.json",
+            **listed(FILES, "signal", "{signal_track}.json"),
+        ),
     log:
         f"{LOGS}/signals/{{signal_track}}.log",
+    benchmark:
+        f"{LOGS}/signals/{{signal_track}}.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     params:
@@ -66,9 +82,15 @@ rule targets:
         signal_files(),
         reference=rules.reference.output,
     output:
-        directory(f"{RESULTS}/targets"),
+        report(
+            directory(f"{RESULTS}/targets"),
+            patterns=[r"{file,.+\.json}"],
+            **listed(FILES, "targets", "{file}"),
+        ),
     log:
         f"{LOGS}/targets.log",
+    benchmark:
+        f"{LOGS}/targets.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     params:

@@ -5,9 +5,14 @@ if CONFIG.simulation is not None:
     rule simulate:
         output:
             simulated_files(),
-            truth=f"{CONFIG.simulation.folder.as_posix()}/truth.json",
+            truth=report(
+                f"{CONFIG.simulation.folder.as_posix()}/truth.json",
+                **listed(FILES, "simulate", "truth.json"),
+            ),
         log:
             f"{LOGS}/simulate.log",
+        benchmark:
+            f"{LOGS}/simulate.benchmark.tsv"
         conda:
             "../envs/tfbind.yaml"
         params:

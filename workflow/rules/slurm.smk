@@ -28,8 +28,9 @@ def begin_run(logs):
 
 def tell_of_lock():
     """Say what to type where Snakemake is about to refuse to start."""
-    # Also read by the jobs of a run, which ignore its lock.
-    if workflow.remote_exec or workflow.subprocess_exec or "--unlock" in sys.argv:
+    # Also read by the jobs of a run, which ignore its lock, and by the report that it makes of itself.
+    ignored = {"--unlock", "--nolock"} & set(sys.argv)
+    if workflow.remote_exec or workflow.subprocess_exec or ignored:
         return
     hint = lock_hint(Path(".snakemake/locks"), RESULTS, ["snakemake", *sys.argv[1:]])
     if hint:

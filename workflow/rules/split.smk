@@ -8,9 +8,11 @@ rule split:
         targets=rules.targets.output,
         domains=paths_of([CONFIG.factors.domains]),
     output:
-        f"{RESULTS}/split.json",
+        report(f"{RESULTS}/split.json", **listed(WHY, "split", "split.json")),
     log:
         f"{LOGS}/split.log",
+    benchmark:
+        f"{LOGS}/split.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     params:
@@ -29,9 +31,11 @@ rule homology:
         targets=rules.targets.output,
         split=rules.split.output,
     output:
-        f"{RESULTS}/homology.tsv",
+        report(f"{RESULTS}/homology.tsv", **listed(WHY, "homology", "homology.tsv")),
     log:
         f"{LOGS}/homology.log",
+    benchmark:
+        f"{LOGS}/homology.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
     params:

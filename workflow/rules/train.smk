@@ -13,8 +13,15 @@ rule train:
         contexts=contexts_of(TRAINED_CELL_TYPES),
         trunk=trunk_files(),
     output:
-        model=directory(f"{RESULTS}/{MEMBER}model"),
-        history=f"{RESULTS}/{MEMBER}training/history.tsv",
+        model=report(
+            directory(f"{RESULTS}/{MEMBER}model"),
+            patterns=[r"{file,.+\.json}"],
+            **listed(FILES, "train", f"{MEMBER}model/{{file}}"),
+        ),
+        history=report(
+            f"{RESULTS}/{MEMBER}training/history.tsv",
+            **listed(WHY, "train", f"{MEMBER}history.tsv"),
+        ),
     log:
         f"{LOGS}/{MEMBER}train.log",
     benchmark:
@@ -46,7 +53,10 @@ rule plot_history:
         targets=rules.targets.output,
         split=rules.split.output,
     output:
-        svg=f"{RESULTS}/{MEMBER}training/history.svg",
+        svg=report(
+            f"{RESULTS}/{MEMBER}training/history.svg",
+            **listed(WHY, "plot_history", f"{MEMBER}history.svg"),
+        ),
         png=f"{RESULTS}/{MEMBER}training/history.png",
     log:
         f"{LOGS}/{MEMBER}plot_history.log",
