@@ -83,19 +83,22 @@ class Gene:
 
 
 def gene_rows(path: Path) -> Iterator[GeneRow]:
-    """The rows of a GTF (by its name, .gtf or .gff) or else BED.
+    """The rows of a GTF (by its name, .gtf, .gff or .gff3) or else BED.
 
     Raises
     ------
     InputError
         There is no such file, it is damaged, or a row is none of its format.
     """
-    is_gtf = any(ending in (".gtf", ".gff") for ending in path.suffixes)
+    is_gtf = any(ending in (".gtf", ".gff", ".gff3") for ending in path.suffixes)
     number = 0
     for lines in read_lines(path):
         for line in lines:
             number += 1
-            text = line.decode("utf-8", "replace")
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"cannot be read ({error})", file=path, row=number, mend=MEND) from error
             if not text.strip() or text.startswith(_SKIPPED):
                 continue
             row = (_gtf_row if is_gtf else _bed_row)(text.split("\t"))
@@ -116,8 +119,10 @@ def genes_in(path: Path, names: ChromosomeNames, region: Region, *, key: str) ->
     Raises
     ------
     InputError
-        No chromosome of the file is one of the genome; as `gene_rows`.
+        No chromosome of the file is one of the genome; a GFF3; as `gene_rows`.
     """
+    if ".gff3" in path.suffixes:
+        raise InputError("GFF3 names the gene of an exon in another way", file=path, key=key, mend="give a GTF")
     of_gene: dict[tuple[str, str], list[GeneRow]] = {}
     resolved: dict[str, str | None] = {}
     for row in gene_rows(path):
