@@ -269,7 +269,7 @@ def _position_axis(axes: Axes, view: View, unit: str) -> None:
 
     axes.spines["bottom"].set_visible(True)
     axes.spines["bottom"].set_position(("outward", 3))
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.tick_params(axis="x", bottom=True, labelbottom=True, labelsize=_SMALL, length=2, pad=1.5)
     axes.set_xlabel(f"position on {view.region.chrom} ({unit})", fontsize=_LABEL, labelpad=2)

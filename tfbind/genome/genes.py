@@ -117,7 +117,7 @@ def is_gtf(path: Path) -> bool:
 
 
 def gene_rows(path: Path) -> Iterator[GeneRow]:
-    """The rows of a GTF (by its name, .gtf or .gff) or else BED.
+    """The rows of a GTF (by its name, .gtf, .gff or .gff3) or else BED.
 
     Raises
     ------
@@ -129,7 +129,10 @@ def gene_rows(path: Path) -> Iterator[GeneRow]:
     for lines in read_lines(path):
         for line in lines:
             number += 1
-            text = line.decode("utf-8", "replace")
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"cannot be read ({error})", file=path, row=number, mend=MEND) from error
             if not text.strip() or text.startswith(_SKIPPED):
                 continue
             row = (_gtf_row if gtf else _bed_row)(text.split("\t"))
@@ -181,8 +184,10 @@ def genes_in(path: Path, names: ChromosomeNames, region: Region, *, key: str) ->
     Raises
     ------
     InputError
-        No chromosome of the file is one of the genome; as `gene_rows`.
+        No chromosome of the file is one of the genome; a GFF3; as `gene_rows`.
     """
+    if ".gff3" in path.suffixes:
+        raise InputError("GFF3 names the gene of an exon in another way", file=path, key=key, mend="give a GTF")
     of_gene: dict[tuple[str, str], list[GeneRow]] = {}
     resolved: dict[str, str | None] = {}
     for row in gene_rows(path):
