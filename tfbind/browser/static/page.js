@@ -390,6 +390,9 @@ const IGV_STYLE = `
   .igv-viewport .igv-track-label.heading { top: 4px; left: 0; font-weight: 600; font-size: 13px; }
   .igv-viewport .igv-track-label.heading.igv-vertical-center { top: 4px !important; }
   .igv-track-drag-column { display: none; }
+  @media (max-width: 800px) {
+    .igv-container [class*="igv-navbar"]:not([class*="button"]), .igv-container .igv-search-container, .igv-container .igv-locus-size-group { flex-wrap: wrap; height: auto; min-width: 0; max-width: 100%; }
+  }
 `;
 
 function dressIgv() {
@@ -398,10 +401,18 @@ function dressIgv() {
   element("igv").shadowRoot.append(style);
 }
 
+// igv.js stumbles over a track that is taken out while it reads or scales it.
+async function settled() {
+  const reading = () => browser.trackViews.some((view) => view.viewports.some((each) => each.loading));
+  for (let tries = 0; tries < 200 && reading(); tries += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+  await browser.updateViews();
+}
+
 let drawnScale = null;
 
 async function drawTracks() {
   if (browser === null) return;
+  await settled();
   const wanted = wantedTracks();
   const there = new Map(browser.tracks.filter((track) => track.config?.kind).map((track) => [track.id, track]));
   const ids = new Set(wanted.map((track) => track.id));
@@ -575,7 +586,8 @@ element("scale").addEventListener("change", () => {
 window.addEventListener("hashchange", () => {
   const before = state.locus;
   readAddress();
+  const { locus } = state;
+  if (browser !== null && locus !== before) changes = changes.then(() => goTo(locus));
   show();
-  if (browser !== null && state.locus !== before) goTo(state.locus);
 });
 begin();

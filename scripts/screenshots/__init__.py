@@ -1,0 +1,1 @@
+"""The README's pictures: a run's pages, as Chromium shows them."""
