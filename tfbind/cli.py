@@ -755,6 +755,7 @@ def render(
             ],
             region=where,
             uncertainty=config.prediction.uncertainty,
+            unseen_factors=config.prediction.unseen_factors,
         )
 
 

@@ -941,6 +941,13 @@ class PredictionSettings(Section):
         "change. `auto`: the simplest method whose log-loss is as good as the best, each fitted on one half of "
         "the validation and judged on the other. With fewer than 20 bound bins in a half there is none.",
     )
+    unseen_factors: Literal["protein", "both"] = Field(
+        "protein",
+        description="How factors are predicted that were never trained on, and have a protein and a motif. "
+        "`protein`: told both, as all others are. `both`: twice, told both and told the motif alone, and the "
+        "mean of the logits is taken: where few proteins are learnt from, what a model makes of the residues of "
+        "a new one may mislead.",
+    )
     uncertainty: bool = Field(
         False,
         description="Whether FACTOR.uncertainty.bw is written beside each track: the standard deviation of the "

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from tfbind.model import inference
 from tfbind.model.data import GenomeData
 from tfbind.model.inference import Predictor
+from tfbind.model.probabilities import encoded
 
 BIN, SIZES = 16, {"long": 16 * 75 - 5, "short": 16 * 14 + 3}
 PAIRS = torch.tensor([(0, 0), (1, 1), (0, 1), (2, 0)])
@@ -58,3 +61,27 @@ def test_the_margin_is_wide_enough_and_the_ends_are_ends(predicted, data, make_m
     wide_start = predicted.stretch("long", 0, 9)
     monkeypatch.setattr(inference, "MARGIN", 16)
     np.testing.assert_allclose(predicted.stretch("long", 0, 9), wide_start, atol=1e-5)
+
+
+@pytest.mark.parametrize("rendered", [True, False])
+def test_what_is_unfamiliar_is_predicted_told_its_protein_and_not(
+    make_model, make_factors, data, monkeypatch, rendered
+):
+    """The mean of both logits where there is a protein and a motif; all others are as ever."""
+    if not rendered:
+        monkeypatch.setattr(inference, "can_render", lambda head: False)
+    model = make_model()
+    factors = make_factors([20, 9, 0, 15], [7, 0, 30, 11])
+    tokens = np.random.default_rng(1).normal(size=(data.bins("long"), 12)).astype(np.float16)
+    pairs = torch.tensor([(3, 0), (0, 0), (1, 1), (0, 1), (2, 0)])
+
+    def predicted(batch):
+        found = Predictor(model, encoded(model, batch), data)
+        return found.stretch("long", tokens, 0, data.bins("long"), pairs)
+
+    told, alone = predicted(factors), predicted(factors.without_protein())
+    flags = torch.tensor([True, True, True, False])
+    found = predicted(replace(factors, unfamiliar=flags))
+    np.testing.assert_allclose(found[:, [1, 3]], ((told + alone) / 2)[:, [1, 3]], atol=1e-5)
+    assert np.abs(told - alone)[:, [1, 3]].max() > 0.01
+    np.testing.assert_allclose(found[:, [0, 2, 4]], told[:, [0, 2, 4]], atol=1e-6)

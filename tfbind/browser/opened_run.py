@@ -26,7 +26,7 @@ from tfbind.core.errors import InputError, UnknownNameError
 from tfbind.genome.intervals import bin_count
 from tfbind.genome.regions import parse_place
 from tfbind.inputs import further_signals
-from tfbind.model.batching import factor_batch
+from tfbind.model.batching import factor_batch, unfamiliar
 from tfbind.model.data import GenomeData
 from tfbind.model.head import FactorCode
 from tfbind.model.probabilities import Probabilities, encoded_by_each
@@ -218,7 +218,10 @@ class OpenedRun:
     def _encoded(self, factor: str) -> list[FactorCode]:
         codes = self.kept.get(("factor", factor))
         if codes is None:
-            codes = encoded_by_each(self.checkpoint, factor_batch(self.factor_set, [factor]))
+            told = self.config.prediction.unseen_factors
+            batch = factor_batch(self.factor_set, [factor])
+            batch = unfamiliar(batch, [factor], self.checkpoint.factors, told)
+            codes = encoded_by_each(self.checkpoint, batch)
             size = sum(value.nbytes for code in codes for value in vars(code).values())
             self.kept.put(("factor", factor), codes, size)
         return codes

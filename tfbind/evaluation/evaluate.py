@@ -25,7 +25,7 @@ from tfbind.evaluation.held_out import require_held_out
 from tfbind.evaluation.loci import MODEL_BINS, Loci, Rule
 from tfbind.evaluation.scene import Scene
 from tfbind.evaluation.tables import KEY, MODEL, SHUFFLED, is_judgeable, score_ranking
-from tfbind.model.batching import factor_batch, shuffle_proteins
+from tfbind.model.batching import Told, factor_batch, shuffle_proteins, unfamiliar
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT
 from tfbind.prediction.embed import GenomeEmbedding
@@ -113,7 +113,13 @@ def evaluate(
 
 
 def model_predictors(
-    scene: Scene, checkpoint: Checkpoint, embedding: GenomeEmbedding, *, seed: int, rule: Rule
+    scene: Scene,
+    checkpoint: Checkpoint,
+    embedding: GenomeEmbedding,
+    *,
+    seed: int,
+    rule: Rule,
+    told: Told = "protein",
 ) -> list[Predictor]:
     """The model, and the model with the residues of every protein in a random order.
 
@@ -123,6 +129,8 @@ def model_predictors(
         Of the genome, or of the test's regions alone.
     rule
         How probabilities are carried to the bins of the challenge.
+    told
+        How factors are predicted that were never trained on: `prediction.unseen_factors`.
 
     Raises
     ------
@@ -132,8 +140,8 @@ def model_predictors(
     require_held_out(checkpoint.about["manifest"], embedding, scene.split, scene.experiments)
     also = "".join(f", {name}" for name in checkpoint.signals)
     sees = f"DNA, the factor's protein and motif, accessibility{also} and description of the cell type"
-    model = _ModelScores(scene, checkpoint, embedding, rule)
-    shuffled = _ModelScores(scene, checkpoint, embedding, rule, shuffled=seed)
+    model = _ModelScores(scene, checkpoint, embedding, rule, told)
+    shuffled = _ModelScores(scene, checkpoint, embedding, rule, told, shuffled=seed)
     return [
         Predictor(MODEL, sees, model, probabilities=True),
         Predictor(SHUFFLED, f"{sees}; residues in a random order", shuffled, probabilities=True),
@@ -149,10 +157,11 @@ class _ModelScores:
         checkpoint: Checkpoint,
         embedding: GenomeEmbedding,
         rule: Rule,
+        told: Told,
         shuffled: int | None = None,
     ) -> None:
         self.scene, self.checkpoint, self.embedding, self.rule = scene, checkpoint, embedding, rule
-        self.shuffled = shuffled
+        self.told, self.shuffled = told, shuffled
         self.factors = sorted({scene.experiments[column]["factor"] for column in scene.tested})
         self.has_protein = {name for name in self.factors if scene.factor_set.embedding(name) is not None}
         self._kept: dict[int, np.ndarray] = {}
@@ -173,6 +182,7 @@ class _ModelScores:
         batch = factor_batch(scene.factor_set, factors)
         if self.shuffled is not None:
             batch = shuffle_proteins(batch, self.shuffled)
+        batch = unfamiliar(batch, factors, self.checkpoint.factors, self.told)
         pairs = torch.tensor(pairs, dtype=torch.int64)
         found = predict_pairs(self.checkpoint, self.embedding, scene.data, batch, pairs, scene.regions)
         probabilities = np.concatenate([part.T for _, part in found], axis=1)

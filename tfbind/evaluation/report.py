@@ -87,7 +87,14 @@ def write_evaluation(
     settings = config.evaluation
     found = _embedding(config, scene, checkpoint, embedding)
     predictors = [
-        *model_predictors(scene, checkpoint, found, seed=config.seed, rule=settings.dream_rule),
+        *model_predictors(
+            scene,
+            checkpoint,
+            found,
+            seed=config.seed,
+            rule=settings.dream_rule,
+            told=config.prediction.unseen_factors,
+        ),
         *baselines(scene),
         *(read_predictor(path, scene) for path in predictions),
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from tfbind.model.motif_scan import pad_motifs
 
 # A base that was never seen among some tens of sites is not impossible: it costs 3.3 nats, no more.
 PSEUDOCOUNT = 0.04
+
+Told = Literal["protein", "both"]
+"""How factors that were never trained on are predicted: see `prediction.unseen_factors`."""
 
 
 def motif_scores(motif: Motif) -> np.ndarray:
@@ -36,6 +41,21 @@ def factor_batch(factor_set: FactorSet, names: Sequence[str]) -> FactorBatch:
     return FactorBatch(padded, mask, motifs, has_motif)
 
 
+def unfamiliar(batch: FactorBatch, names: Sequence[str], trained: Collection[str], told: Told) -> FactorBatch:
+    """The batch, of which factors that were not trained on are predicted twice where `told` is `both`.
+
+    Parameters
+    ----------
+    trained
+        Names of the factors that the model was trained on.
+    told
+        `prediction.unseen_factors` of the configuration.
+    """
+    if told == "protein":
+        return batch
+    return replace(batch, unfamiliar=torch.tensor([name not in trained for name in names], dtype=torch.bool))
+
+
 def shuffle_proteins(factors: FactorBatch, seed: int) -> FactorBatch:
     """The control that takes the proteins' meaning away: residues in a random order, motifs as they are."""
     rng = np.random.default_rng(seed)
@@ -43,4 +63,4 @@ def shuffle_proteins(factors: FactorBatch, seed: int) -> FactorBatch:
     for row, mask in zip(embeddings, factors.residue_mask, strict=True):
         length = int(mask.sum())
         row[:length] = row[torch.as_tensor(rng.permutation(length))]
-    return FactorBatch(embeddings, factors.residue_mask, factors.motifs, factors.has_motif)
+    return replace(factors, embeddings=embeddings)

@@ -44,6 +44,11 @@ class Checkpoint:
     members: tuple[Checkpoint, ...] = ()
 
     @property
+    def factors(self) -> frozenset[str]:
+        """The factors that it was trained on."""
+        return frozenset(self.about["manifest"]["factors"])
+
+    @property
     def signals(self) -> tuple[str, ...]:
         """The signals beside accessibility that it reads, in their order: of an ensemble, all members alike."""
         first = self.members[0] if self.members else self

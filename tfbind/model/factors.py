@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,12 +18,16 @@ class FactorBatch:
     residue_mask : bool (factors, L)
     motifs : float32 (factors, W, 4), log-odds (nats), zero where there is none
     has_motif : bool (factors,)
+    unfamiliar : bool (factors,), or None
+        Factors that are predicted twice, told their protein and not, if they have a motif, too: see
+        `model.probabilities`. None: no factor is.
     """
 
     embeddings: Tensor
     residue_mask: Tensor
     motifs: Tensor
     has_motif: Tensor
+    unfamiliar: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -42,6 +46,19 @@ class FactorBatch:
             mask[:, :longest],
             self.motifs[indices],
             self.has_motif[indices],
+            None if self.unfamiliar is None else self.unfamiliar[indices],
+        )
+
+    @property
+    def seen_twice(self) -> Tensor:
+        """Which of them are predicted twice, bool (factors,)."""
+        both = self.has_protein & self.has_motif
+        return both & self.unfamiliar if self.unfamiliar is not None else torch.zeros_like(both)
+
+    def without_protein(self) -> FactorBatch:
+        """The same factors, of which nothing but the motif is told."""
+        return replace(
+            self, embeddings=torch.zeros_like(self.embeddings), residue_mask=torch.zeros_like(self.residue_mask)
         )
 
     def to(self, device: torch.device | str) -> FactorBatch:
@@ -51,4 +68,5 @@ class FactorBatch:
             self.residue_mask.to(device),
             self.motifs.to(device),
             self.has_motif.to(device),
+            None if self.unfamiliar is None else self.unfamiliar.to(device),
         )

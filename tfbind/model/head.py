@@ -54,6 +54,8 @@ class FactorCode:
     read_motifs : (factors, motif_width, 4), read off the proteins
     known_motifs : (factors, W, 4)
     has_protein, has_motif : bool (factors,)
+    number : int64 (factors,)
+        Which of the factors asked for each is; of those that are predicted twice, two stand side by side.
     """
 
     pooled: Tensor
@@ -62,10 +64,12 @@ class FactorCode:
     known_motifs: Tensor
     has_protein: Tensor
     has_motif: Tensor
+    number: Tensor
 
     def select(self, indices: Tensor) -> FactorCode:
-        """Some of the factors."""
-        return FactorCode(*(value[indices] for value in vars(self).values()))
+        """Some of the factors, each for itself."""
+        chosen = FactorCode(*(value[indices] for value in vars(self).values()))
+        return replace(chosen, number=torch.arange(len(chosen.number), device=chosen.number.device))
 
 
 def joined_codes(codes: Sequence[FactorCode]) -> FactorCode:
@@ -79,8 +83,10 @@ def joined_codes(codes: Sequence[FactorCode]) -> FactorCode:
         )
         for code in codes
     ]
-    return FactorCode(
-        *(torch.cat(values) for values in zip(*(vars(code).values() for code in filled), strict=True))
+    joined = (torch.cat(values) for values in zip(*(vars(code).values() for code in filled), strict=True))
+    return replace(
+        FactorCode(*joined),
+        number=torch.arange(sum(len(code.number) for code in codes), device=codes[0].number.device),
     )
 
 
@@ -216,7 +222,15 @@ class Head(nn.Module):
             has_protein = has_protein & ~(both & (draw > 1 - self.protein_dropout))
         residue_mask = factors.residue_mask & has_protein[:, None]
         found = self.encoder(factors.embeddings, residue_mask)
-        return FactorCode(found.pooled, found.mask, found.motif, factors.motifs, has_protein, has_motif)
+        return FactorCode(
+            found.pooled,
+            found.mask,
+            found.motif,
+            factors.motifs,
+            has_protein,
+            has_motif,
+            torch.arange(len(factors), device=has_motif.device),
+        )
 
     def match_motifs(
         self, codes: Tensor, factors: FactorCode, bin: int, known: Tensor | None = None

@@ -37,7 +37,8 @@ class Predictor:
     model
         In eval mode.
     factors
-        What `Head.encode_factors` made of them.
+        What `Head.encode_factors` made of them. Of a factor that stands there twice, the logits are the mean of
+        both: predictions that are wrong in different ways are, together, less wrong.
     data
         Genome, and accessibility of the cell types.
     """
@@ -73,6 +74,7 @@ class Predictor:
         pairs
             (factor, cell type), int64 (pairs, 2).
         """
+        function, pairs = self._of_rows(function, pairs)
         if self.renderer is None:
             for low in range(first, first + count, STRETCH):
                 some = min(STRETCH, first + count - low)
@@ -86,6 +88,25 @@ class Predictor:
                 function(low, logits[:, low - piece * PIECE : high - piece * PIECE])
 
         _in_threads(render, range(first // PIECE, -(-(first + count) // PIECE)))
+
+    def _of_rows(
+        self, function: Callable[[int, Tensor], None], pairs: Tensor
+    ) -> tuple[Callable[[int, Tensor], None], Tensor]:
+        """Pairs by the rows of `factors`, and what calls the given function with the logits of pairs."""
+        numbers = self.factors.number.cpu()
+        first = torch.searchsorted(numbers, pairs[:, 0].contiguous())
+        last = torch.searchsorted(numbers, pairs[:, 0].contiguous(), right=True) - 1
+        twice = torch.nonzero(first != last).squeeze(1)
+        if not len(twice):
+            return function, torch.stack([first, pairs[:, 1]], 1)
+
+        def together(low: int, logits: Tensor) -> None:
+            found, others = logits[: len(pairs)], logits[len(pairs) :]
+            found[twice] = (found[twice] + others) / 2
+            function(low, found)
+
+        rows = torch.cat([first, last[twice]])
+        return together, torch.stack([rows, torch.cat([pairs[:, 1], pairs[twice, 1]])], 1)
 
     def stretch(self, chrom: str, tokens: np.ndarray, first: int, count: int, pairs: Tensor) -> np.ndarray:
         """Logits of a stretch, float32 (count, pairs); the parameters are those of `each`."""

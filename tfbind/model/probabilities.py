@@ -131,11 +131,19 @@ def encoded_by_each(checkpoint: Checkpoint, factors: FactorBatch) -> list[Factor
 
 
 def encoded(model: BindingModel, factors: FactorBatch) -> FactorCode:
-    """Factors after their towers, each by itself: so its track does not depend on the others."""
+    """Factors after their towers, each by itself: so its track does not depend on the others.
+
+    Factors that are `seen_twice` stand there twice, told their protein and not.
+    """
     device = next(model.parameters()).device
+    codes, numbers = [], []
     with torch.inference_mode():
-        one_by_one = (factors.select(torch.tensor([row])).to(device) for row in range(len(factors)))
-        return joined_codes([model.head.encode_factors(each) for each in one_by_one])
+        for row, twice in enumerate(factors.seen_twice.tolist()):
+            alone = factors.select(torch.tensor([row])).to(device)
+            views = [alone, alone.without_protein()] if twice else [alone]
+            codes += [model.head.encode_factors(each) for each in views]
+            numbers += [row] * len(views)
+        return replace(joined_codes(codes), number=torch.tensor(numbers, device=device))
 
 
 def _add(

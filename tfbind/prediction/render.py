@@ -25,7 +25,7 @@ from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
 from tfbind.genome.regions import Region as Place
 from tfbind.model.allocation import keep_freed_memory
-from tfbind.model.batching import factor_batch
+from tfbind.model.batching import Told, factor_batch, unfamiliar
 from tfbind.model.calibration import read_calibration
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import GenomeData
@@ -131,6 +131,7 @@ def render_cell_types(
     *,
     region: Region | None = None,
     uncertainty: bool = False,
+    unseen_factors: Told = "protein",
 ) -> None:
     """Write bigWig, narrowPeak and provenance JSON of each factor in each cell type, a whole folder a cell type.
 
@@ -146,6 +147,8 @@ def render_cell_types(
         Factors to render.
     region
         Where to render; none: the whole genome. A track has the same values there, and none elsewhere.
+    unseen_factors
+        How factors are predicted that were never trained on: `prediction.unseen_factors`.
     uncertainty
         Whether to write FACTOR.uncertainty.bw and .json, too: how far the members of an ensemble lie apart.
 
@@ -168,7 +171,8 @@ def render_cell_types(
         numbers = Path(scratch) / "tracks.npy"
         for low in range(0, len(names), size):
             group = names[low : low + size]
-            probabilities = Probabilities.of(checkpoint, factor_batch(factor_set, group), data)
+            batch = unfamiliar(factor_batch(factor_set, group), group, checkpoint.factors, unseen_factors)
+            probabilities = Probabilities.of(checkpoint, batch, data)
             for first in range(0, len(cell_types), cells_at_once):
                 cells = range(first, min(first + cells_at_once, len(cell_types)))
                 pairs = torch.cartesian_prod(torch.arange(len(group)), torch.tensor(list(cells)))

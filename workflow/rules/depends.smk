@@ -27,6 +27,7 @@
 #   prediction.fdr                                train (it sets the thresholds)
 #   prediction.calibration                        train
 #   prediction.uncertainty                        render
+#   prediction.unseen_factors                     render, evaluate
 #   prediction.shards, .precision                 embed; of precision, ensemble
 #   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new
@@ -69,6 +70,7 @@ DEPENDS_ON = {
         "seed",
         # Without a genome embedding, the test's regions are embedded anew.
         "prediction.precision",
+        "prediction.unseen_factors",
         "evaluation.promoters",
         "evaluation.bootstrap",
         "evaluation.dream_rule",

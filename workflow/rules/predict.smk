@@ -79,6 +79,7 @@ rule render:
         contexts=contexts_option,
         factors=factors_of_batch,
         uncertainty=CONFIG.prediction.uncertainty,
+        unseen_factors=CONFIG.prediction.unseen_factors,
         cell_type=described_cell_type,
         described_signals=described_signals,
         gpus=gpus,
