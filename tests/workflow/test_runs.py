@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("workflow")
 
 FACTORS = ("SIM1", "SIM2", "SIM3")
 CELL_TYPES = ("CT1", "CT2")
-RENDERING = {"render", "gather"}
+RENDERING = {"render", "gather", "browser"}
 AFTER_TRAINING = {"embed", "assemble", "evaluate"} | RENDERING
 FROM_TRAINING = AFTER_TRAINING | {"train", "plot_history"}
 FROM_SPLIT = FROM_TRAINING | {"split", "homology"}
@@ -89,7 +89,7 @@ def test_a_new_description_of_a_cell_type_renders_it_alone(again):
     changed(again.path / "config/cell_types.tsv", "cell_type\t", "description\tcell_type\t")
     changed(again.path / "config/cell_types.tsv", "\nCT1\t", "\n\tCT1\t")
     changed(again.path / "config/cell_types.tsv", "\nCT2\t", "\na new description\tCT2\t")
-    assert again.dry_run().jobs == {"render": 2, "gather": 1, "all": 1}
+    assert again.dry_run().jobs == {"render": 2, "gather": 1, "browser": 1, "all": 1}
 
 
 def test_a_further_cell_type_by_url_needs_no_training(again):
@@ -97,14 +97,15 @@ def test_a_further_cell_type_by_url_needs_no_training(again):
         table.write(f"CT3\thttps://example.org/CT3.bw\t{'0' * 64}\n")
     jobs = again.dry_run().jobs
     made = {"download_accessibility_2": 1, "accessibility": 1, "render": 2, "gather": 1, "evaluate": 1, "all": 1}
-    assert jobs == made
+    assert jobs == made | {"browser": 1}
 
 
 def test_a_further_cell_type_needs_no_training(again):
     with (again.path / "config/cell_types.tsv").open("a") as table:
         table.write("CT3\tworld/CT2.fragments.tsv.gz\t\n")
     run = again.dry_run()
-    assert run.jobs == {"accessibility": 1, "render": 2, "gather": 1, "evaluate": 1, "all": 1}
+    made = {"accessibility": 1, "render": 2, "gather": 1, "evaluate": 1, "browser": 1, "all": 1}
+    assert run.jobs == made
 
 
 @pytest.mark.parametrize(
