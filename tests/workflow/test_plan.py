@@ -16,6 +16,7 @@ DEMO = "config/demo/config.yaml"
 YEAST = "config/yeast/config.yaml"
 
 SAME_FOR_ALL = {
+    "browser": 1,
     "reference": 1,
     "factors": 1,
     "targets": 1,

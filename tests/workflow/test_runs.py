@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("workflow")
 
 FACTORS = ("SIM1", "SIM2", "SIM3")
 CELL_TYPES = ("CT1", "CT2")
-PAGES = dict.fromkeys(("profiles", "factor_pages", "evaluation_pages", "overview", "report"), 1)
+PAGES = dict.fromkeys(("browser", "profiles", "factor_pages", "evaluation_pages", "overview", "report"), 1)
 RENDERING = {"render", "gather", "sites", *PAGES}
 AFTER_TRAINING = {"embed", "assemble", "evaluate"} | RENDERING
 FROM_TRAINING = AFTER_TRAINING | {"train", "plot_history"}

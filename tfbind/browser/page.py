@@ -112,12 +112,11 @@ def _write_calls(run: Run, folder: Path) -> tuple[dict[str, list[int | None]], d
             else None
             for factor in run.factors
         ]
-    calls = run.measured()
     measured = {
         each.name: write_bigbed(
             folder / MEASURED / f"{each.name}.bb",
             sizes,
-            ((chrom, start, end, each.name) for chrom, start, end in calls[each.name]),
+            ((chrom, start, end, each.name) for chrom, start, end in run.measured(each.name)),
             columns=4,
             about=f"Measured calls of {each.factor} in {each.cell_type}",
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,13 +126,13 @@ class Run:
             if row["predictor"] == MODEL and row["bins"] == DREAM_BINS and not np.isnan(row["auprc"])
         }
 
-    def measured(self) -> Mapping[str, list[tuple[str, int, int]]]:
-        """The calls of each experiment: chromosome, start and end, 0-based half-open, bp."""
-        found: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
-        names = [each.name for each in self.experiments]
+    def measured(self, name: str) -> list[tuple[str, int, int]]:
+        """The calls of an experiment: chromosome, start and end, 0-based half-open, bp."""
+        column = [each.name for each in self.experiments].index(name)
+        found = []
         for chrom, peaks in self.targets.peaks.items():
-            for column, start, end in peaks.tolist():
-                found[names[column]].append((chrom, start, end))
+            first, last = np.searchsorted(peaks[:, 0], [column, column + 1])
+            found += [(chrom, start, end) for start, end in peaks[first:last, 1:].tolist()]
         return found
 
     def predicted(self, factor: str, cell_type: str) -> list[tuple[str, int, int, str, int]]:

@@ -37,8 +37,7 @@ def first_place(run: Run, pairs: list[Pair]) -> Region:
     calls = [call for factor, cell_type in pairs[:1] for call in run.predicted(factor, cell_type)]
     if not calls:
         names = {each.name for each in run.experiments if (each.factor, each.cell_type) in pairs}
-        measured = run.measured()
-        calls = [(*call, name, 0) for name in sorted(names) for call in measured[name]]
+        calls = [(*call, name, 0) for name in sorted(names) for call in run.measured(name)]
     tested = [call for call in calls if _in_test(run, call[0], call[1])]
     chrom, start, end, *_ = max(
         tested or calls, key=lambda call: call[-1], default=(next(iter(run.reference.sizes)), 0, 0)

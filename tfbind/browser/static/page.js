@@ -385,11 +385,9 @@ function dressHeading(view) {
 
 // igv.js draws below a root of its own. Its names of tracks would hide what is drawn.
 const IGV_STYLE = `
-  .igv-viewport .igv-track-label { top: 0; left: 2px; border: 0; background: rgba(255, 255, 255, 0.75); font: 11px system-ui, "DejaVu Sans", sans-serif; color: #1c2430; max-width: 90%; }
-  .igv-viewport .igv-track-label.igv-vertical-center { top: 0 !important; transform: none !important; }
-  .igv-viewport .igv-track-label.heading { top: 4px; left: 0; font-weight: 600; font-size: 13px; }
-  .igv-viewport .igv-track-label.heading.igv-vertical-center { top: 4px !important; }
-  .igv-track-drag-column { display: none; }
+  .igv-viewport .igv-track-label { top: 0 !important; transform: none !important; left: 2px; border: 0; background: rgba(255, 255, 255, 0.75); font: 11px system-ui, "DejaVu Sans", sans-serif; color: #1c2430; max-width: 90%; }
+  .igv-viewport .igv-track-label.heading { top: 4px !important; left: 0; font-weight: 600; font-size: 13px; }
+  .igv-container .igv-track-drag-column { display: none; }
   @media (max-width: 800px) {
     .igv-container [class*="igv-navbar"]:not([class*="button"]), .igv-container .igv-search-container, .igv-container .igv-locus-size-group { flex-wrap: wrap; height: auto; min-width: 0; max-width: 100%; }
   }
