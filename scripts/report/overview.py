@@ -18,6 +18,7 @@ from tfbind.core.files import read_json, sha256_bytes
 from tfbind.evaluation.sites import TRACK_COLUMNS
 from tfbind.evaluation.tables import write_table
 from tfbind.evaluation.tsv import read_rows
+from tfbind.model.checkpoint_files import ENSEMBLE_FILE
 from tfbind.prediction.gather import factor_batches
 from tfbind.tables import sources
 from tfbind.training.splits import KINDS, Split
@@ -54,7 +55,7 @@ def facts(pages: Pages) -> Iterator[Fact]:
     """What is told of a run: section, item and value."""
     config, dataset, root = pages.config, pages.dataset, pages.root
     reference, targets = read_json(root / "reference/reference.json"), read_json(root / "targets/targets.json")
-    model, split = read_json(root / "model/model.json"), Split.read(root / "split.json")
+    model, split = about_model(root / "model"), Split.read(root / "split.json")
     entries = {entry["factor"]: entry for entry in read_json(root / "factors/factors.json")["factors"]}
     rendered = [entries[name] for name in pages.factors]
     tracks = [
@@ -107,7 +108,9 @@ def facts(pages: Pages) -> Iterator[Fact]:
     trained = "model"
     yield trained, "members", config.training.ensemble
     yield trained, "validation AUPRC", model["validation_auprc"]
-    yield trained, "step of the weights taken", model.get("best_step")
+    # Of an ensemble, each member has its own.
+    if "best_step" in model:
+        yield trained, "step of the weights taken", model["best_step"]
     yield trained, "false discovery rate of calls, stated", model["fdr"]
     yield trained, "seed", _some(map(str, seed)) if isinstance(seed := model["manifest"]["seed"], list) else seed
 
@@ -124,6 +127,12 @@ def facts(pages: Pages) -> Iterator[Fact]:
     for source in sources(config, dataset):
         if source.sha256 is not None:
             yield "sha256", source.source, source.sha256
+
+
+def about_model(folder: Path) -> dict[str, Any]:
+    """What a model's file says of it, or an ensemble's of all members together."""
+    ensemble = folder / ENSEMBLE_FILE
+    return read_json(ensemble if ensemble.is_file() else folder / "model.json")
 
 
 def _some(names: Any, most: int = 12) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from scripts.report.assemble import with_bridge
 from scripts.report.crossvalidation import write_cross_validation_page
 from scripts.report.drawing import logo, profile
 from scripts.report.html import LARGEST_TABLE, Column, Place, digits, locus_link, quoted, table
+from scripts.report.overview import about_model
 from tests.scripts.test_results import NAME, make_run
 from tfbind.config import load_config
 from tfbind.core.errors import InputError
@@ -79,3 +81,11 @@ def test_the_page_of_a_cross_validation(tmp_path, monkeypatch):
         *("experiments.tsv", "fdr.tsv", "folds.tsv", "reliability.tsv")
     ]
     assert (run / "report/figures/baselines.svg").is_file()
+
+
+def test_what_is_said_of_an_ensemble_is_found(tmp_path):
+    (tmp_path / "model.json").write_text(json.dumps({"fdr": 0.1}))
+    assert about_model(tmp_path) == {"fdr": 0.1}
+    (tmp_path / "model.json").unlink()
+    (tmp_path / "ensemble.json").write_text(json.dumps({"fdr": 0.2}))
+    assert about_model(tmp_path) == {"fdr": 0.2}
