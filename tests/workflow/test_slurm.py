@@ -210,6 +210,7 @@ def test_the_workflow_on_slurm_gives_each_rule_its_partition_and_gpus_and_ends_i
             "evaluate",
             "sites",
             "profiles",
+            "browser",
         )
     }
     for job in ran:
