@@ -907,6 +907,10 @@ class TrainingSettings(Section):
         return self
 
 
+Told = Literal["protein", "both"]
+"""How factors that were never trained on are predicted: see `prediction.unseen_factors`."""
+
+
 class PredictionSettings(Section):
     """Genome embedding, tracks and peaks."""
 
@@ -941,7 +945,7 @@ class PredictionSettings(Section):
         "change. `auto`: the simplest method whose log-loss is as good as the best, each fitted on one half of "
         "the validation and judged on the other. With fewer than 20 bound bins in a half there is none.",
     )
-    unseen_factors: Literal["protein", "both"] = Field(
+    unseen_factors: Told = Field(
         "protein",
         description="How factors are predicted that were never trained on, and have a protein and a motif. "
         "`protein`: told both, as all others are. `both`: twice, told both and told the motif alone, and the "

@@ -17,13 +17,12 @@ from tfbind.evaluation.plots import (
     LOG_NOTE,
     STYLE_OF_KIND,
     VERMILLION,
+    draw_against,
     fresh_style,
     legend_of_kinds,
-    points,
     reads_better_log,
     save,
     say_only,
-    scale_auprc,
 )
 from tfbind.evaluation.tables import KINDS, MODEL
 
@@ -84,17 +83,7 @@ def plot_baselines(rows: Sequence[Row], others: Sequence[str], peeks: Collection
 
 def _against(axes: Axes, scored: Sequence[Row], name: str, values: Sequence[Row], log: bool) -> None:
     rows = [row for row in scored if not math.isnan(row.get(name, math.nan))]
-    scale_auprc(axes, values, log, "x")
-    scale_auprc(axes, values, log, "y")
-    axes.set_box_aspect(1)
-    axes.plot(axes.get_xlim(), axes.get_xlim(), color="black", linewidth=1, zorder=2)
-    prevalence = float(np.mean([row["prevalence"] for row in values]))
-    for line in (axes.axvline, axes.axhline):
-        line(prevalence, color=GREY, linestyle=":", zorder=1)
-    for kind in KINDS:
-        own = [row for row in rows if row["kind"] == kind]
-        if own:
-            points(axes, [row[name] for row in own], [row[MODEL] for row in own], kind, len(values))
+    draw_against(axes, rows, name, values, log)
     better = sum(row[MODEL] > row[name] for row in rows)
     axes.set_title(f"{MODEL} above in {better} of n = {len(rows)}", fontsize="small", loc="left")
 

@@ -18,14 +18,13 @@ from tfbind.evaluation.factor_cnn import NAME as CNN
 from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
 from tfbind.evaluation.plots import (
     LOG_NOTE,
+    draw_against,
     legend_of_kinds,
     plain_number,
-    points,
     reads_better_log,
     say_only,
-    scale_auprc,
 )
-from tfbind.evaluation.tables import KINDS, MODEL
+from tfbind.evaluation.tables import MODEL
 from tfbind.figures.style import (
     BLUE,
     GREEN,
@@ -124,19 +123,9 @@ def plot_factors(folder: Path, name: str, stem: Path) -> None:
 
 
 def _against(panel: Axes, rows: Sequence[Row], other: str, values: Sequence[Row], log: bool) -> None:
-    scale_auprc(panel, values, log, "x")
-    scale_auprc(panel, values, log, "y")
+    draw_against(panel, rows, other, values, log)
     if log:
         _plain_decades(panel)
-    panel.set_box_aspect(1)
-    panel.plot(panel.get_xlim(), panel.get_xlim(), color="black", linewidth=1, zorder=2)
-    prevalence = float(np.mean([row["prevalence"] for row in values]))
-    for line in (panel.axvline, panel.axhline):
-        line(prevalence, color=GREY, linestyle=":", zorder=1)
-    for kind in KINDS:
-        own = [row for row in rows if row["kind"] == kind]
-        if own:
-            points(panel, [row[other] for row in own], [row[MODEL] for row in own], kind, len(values))
     means = [_mean_of(rows, each) for each in (MODEL, other)]
     better = sum(row[MODEL] > row[other] for row in rows)
     panel.set_title(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tfbind.config import Told
 from tfbind.core.metrics import (
     Ranking,
     average_precision_of_resamples,
@@ -25,7 +26,7 @@ from tfbind.evaluation.held_out import require_held_out
 from tfbind.evaluation.loci import MODEL_BINS, Loci, Rule
 from tfbind.evaluation.scene import Scene
 from tfbind.evaluation.tables import KEY, MODEL, SHUFFLED, is_judgeable, score_ranking
-from tfbind.model.batching import Told, factor_batch, shuffle_proteins, unfamiliar
+from tfbind.model.batching import factor_batch, shuffle_proteins, unfamiliar
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT
 from tfbind.prediction.embed import GenomeEmbedding

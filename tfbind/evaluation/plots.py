@@ -213,6 +213,29 @@ def legend_of_kinds(figure: Figure, rows: Sequence[Row], note: str) -> None:
     )
 
 
+def draw_against(axes: Axes, rows: Sequence[Row], other: str, values: Sequence[Row], log: bool) -> None:
+    """The AUPRC of the model against that of another predictor, a point an experiment; dotted: what chance gives.
+
+    Parameters
+    ----------
+    rows
+        Of the experiments that both score, a column a predictor.
+    values
+        Of all experiments, which set the scales.
+    """
+    scale_auprc(axes, values, log, "x")
+    scale_auprc(axes, values, log, "y")
+    axes.set_box_aspect(1)
+    axes.plot(axes.get_xlim(), axes.get_xlim(), color="black", linewidth=1, zorder=2)
+    prevalence = float(np.mean([row["prevalence"] for row in values]))
+    for line in (axes.axvline, axes.axhline):
+        line(prevalence, color=GREY, linestyle=":", zorder=1)
+    for kind in KINDS:
+        own = [row for row in rows if row["kind"] == kind]
+        if own:
+            points(axes, [row[other] for row in own], [row[MODEL] for row in own], kind, len(values))
+
+
 def points(axes: Axes, x: Sequence[float], y: Sequence[float] | NDArray, kind: str, many: int) -> None:
     """Points of experiments of a kind; `many`: how many the figure has in all."""
     colour, marker = STYLE_OF_KIND[kind]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
 
+from tfbind.config import Told
 from tfbind.factors.factorset import FactorSet
 from tfbind.factors.motifs import Motif
 from tfbind.model.factors import FactorBatch
@@ -16,9 +16,6 @@ from tfbind.model.motif_scan import pad_motifs
 
 # A base that was never seen among some tens of sites is not impossible: it costs 3.3 nats, no more.
 PSEUDOCOUNT = 0.04
-
-Told = Literal["protein", "both"]
-"""How factors that were never trained on are predicted: see `prediction.unseen_factors`."""
 
 
 def motif_scores(motif: Motif) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import tfbind
+from tfbind.config import Told
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_dir, new_array, sha256_json, write_json
 from tfbind.core.progress import Progress
@@ -25,7 +26,7 @@ from tfbind.genome.intervals import bin_count
 from tfbind.genome.reference import Reference
 from tfbind.genome.regions import Region as Place
 from tfbind.model.allocation import keep_freed_memory
-from tfbind.model.batching import Told, factor_batch, unfamiliar
+from tfbind.model.batching import factor_batch, unfamiliar
 from tfbind.model.calibration import read_calibration
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import GenomeData
