@@ -13,6 +13,7 @@ from tfbind.core.errors import InputError
 from tfbind.evaluation.loci import DREAM_BINS
 from tfbind.evaluation.tables import MODEL, read_metrics
 from tfbind.genome.reference import Reference
+from tfbind.prediction.peaks import read_peaks
 from tfbind.tables import DataSet
 from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
@@ -138,13 +139,4 @@ class Run:
     def predicted(self, factor: str, cell_type: str) -> list[tuple[str, int, int, str, int]]:
         """The predicted calls: chromosome, start and end (0-based half-open, bp), name, and score up to 1000."""
         path = self.track(factor, cell_type).with_suffix(".narrowPeak")
-        calls = []
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
-            try:
-                chrom, start, end, name, score, *_ = line.split("\t")
-                calls.append((chrom, int(start), int(end), name, int(score)))
-            except ValueError as error:
-                raise InputError(
-                    f"is no narrowPeak ({error})", file=path, row=number, mend="render the tracks again"
-                ) from error
-        return calls
+        return [peak[:5] for peak in read_peaks(path)]

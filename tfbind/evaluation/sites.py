@@ -13,6 +13,7 @@ from tfbind.core.errors import InputError
 from tfbind.core.files import read_json
 from tfbind.genome.regions import Region
 from tfbind.prediction.gather import UNCERTAINTY
+from tfbind.prediction.peaks import read_peaks
 from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
 
@@ -133,17 +134,11 @@ def yes_or_no(value: bool) -> str:
 
 def _peaks(path: Path) -> Iterator[Row]:
     """Places and probabilities of a narrowPeak file, one at a time."""
-    with path.open(encoding="utf-8") as handle:
-        for number, line in enumerate(handle, start=1):
-            cells = line.rstrip("\n").split("\t")
-            try:
-                start = int(cells[1])
-                yield {
-                    **{"chrom": cells[0], "start": start, "end": int(cells[2])},
-                    **{"summit": start + int(cells[9]), "probability": float(cells[6])},
-                }
-            except (ValueError, IndexError):
-                raise InputError("is no row of a narrowPeak", file=path, row=number, mend=_MEND) from None
+    for peak in read_peaks(path):
+        yield {
+            **{"chrom": peak.chrom, "start": peak.start, "end": peak.end},
+            **{"summit": peak.summit, "probability": peak.probability},
+        }
 
 
 def _measured_peaks(targets: Targets, columns: Sequence[int], chroms: Iterable[str]) -> dict[str, np.ndarray]:

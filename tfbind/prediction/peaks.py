@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
 
 
@@ -74,3 +76,43 @@ def write_peaks(
                     f"{best:.7g}\t-1\t-1\t{summit}\n"
                 )
     return count
+
+
+class Peak(NamedTuple):
+    """A peak of a narrowPeak file that `write_peaks` wrote: places are 0-based, half-open, bp."""
+
+    chrom: str
+    start: int
+    end: int
+    name: str
+    score: int
+    probability: float
+    summit: int
+
+
+def read_peaks(path: Path) -> Iterator[Peak]:
+    """The peaks of a track, one at a time, in the order of the file.
+
+    Raises
+    ------
+    InputError
+        A row is none of a narrowPeak.
+    """
+    with path.open(encoding="utf-8") as handle:
+        for number, line in enumerate(handle, start=1):
+            cells = line.rstrip("\n").split("\t")
+            try:
+                start = int(cells[1])
+                yield Peak(
+                    cells[0],
+                    start,
+                    int(cells[2]),
+                    cells[3],
+                    int(cells[4]),
+                    float(cells[6]),
+                    start + int(cells[9]),
+                )
+            except (ValueError, IndexError):
+                raise InputError(
+                    "is no row of a narrowPeak", file=path, row=number, mend="render the tracks again"
+                ) from None
