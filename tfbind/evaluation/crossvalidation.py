@@ -12,6 +12,7 @@ import numpy as np
 
 from tfbind.core.errors import InputError
 from tfbind.core.metrics import percentile_interval
+from tfbind.core.progress import told
 from tfbind.evaluation.breakdown import groups_of
 from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
 from tfbind.evaluation.tables import (
@@ -118,7 +119,7 @@ def read_evaluations(folders: Sequence[Path]) -> Evaluations:
     rows, replicates, parts = [], [], []
     first: dict[tuple[str, ...], tuple[Path, Row]] = {}
     runs: set[tuple[str, str]] = set()
-    for folder in folders:
+    for folder in told(folders, "reading evaluations", len(folders), unit="evaluations"):
         own = read_metrics(folder / "metrics.tsv")
         drawn = _read_replicates(folder, len(own))
         given = {_run_of(row) for row in own}
