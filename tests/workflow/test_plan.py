@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -226,10 +227,18 @@ def test_without_folds_a_cross_validation_has_one(mini):
 
 
 def test_a_network_of_each_factor_alone_is_trained_where_it_is_asked_for(mini, overlay):
-    changed = {"evaluation": {"seeds": [0], "factor_cnn": 20}}
+    changed = {"evaluation": {"seeds": [0, 1], "factor_cnn": 20}}
     run = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)])
-    assert run.jobs["factor_cnn_fold"] == 1
-    assert not {"ensemble_fold", "factor_cnn"} & run.steps
+    # Once a fold, not by each seed.
+    assert run.jobs["factor_cnn_fold"] == 1 and "factor_cnn" not in run.steps
+
+
+@pytest.mark.parametrize(("cores", "threads"), [("2", {"1"}), ("8", {"2"})])
+def test_the_trainings_of_an_ensemble_run_side_by_side(mini, overlay, cores, threads):
+    config = ["config/mini.yaml", overlay({"training": {"ensemble": 4}})]
+    # With a timeout of its own, no thread is set by the test.
+    run = mini.snakemake("--dry-run", "--printshellcmds", "--cores", cores, config=config, timeout=60)
+    assert set(re.findall(r"tfbind train .*--threads (\d+)", run.output)) == threads
 
 
 def test_without_a_test_a_cross_validation_is_refused_before_anything_is_trained(mini, overlay):

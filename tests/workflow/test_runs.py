@@ -255,23 +255,24 @@ def test_a_pretrained_trunk_is_trained_on_and_its_files_are_inputs(mini, overlay
 # --- cross-validation ---------------------------------------------------------------------------------------
 
 
-def test_a_cross_validation_of_two_folds(mini, overlay):
+def test_a_cross_validation_of_two_folds_by_two_seeds(mini, overlay):
     changed = {
         "splits": {"folds": {"over": "cell_types"}},
-        "evaluation": {"seeds": [4], "bootstrap": 5},
+        "evaluation": {"seeds": [4, 5], "bootstrap": 5},
         "training": {"steps": 4},
     }
     config = ["config/mini.yaml", overlay(changed)]
-    threads = [f"{rule}=1" for rule in ("train_fold", "evaluate_fold")]
+    threads = [f"{rule}=1" for rule in ("evaluate_fold", "evaluate_ensemble_fold")]
     mini.snakemake("cross_validation", "--cores", "2", "--set-threads", *threads, config=config, timeout=800)
     folder = mini.path / "results/mini/cross_validation"
     header, *rows = (line.split("\t") for line in (folder / "metrics.tsv").read_text().splitlines())
     rows = [dict(zip(header, row, strict=True)) for row in rows]
     runs = {(row["fold"], row["seed"], row["cell_type"]) for row in rows}
-    assert sorted(run[:2] for run in runs) == [("0", "4"), ("1", "4")]
+    assert sorted(run[:2] for run in runs) == [(fold, seed) for fold in "01" for seed in ("4", "4+5", "5")]
     assert {run[2] for run in runs} == set(CELL_TYPES)
     assert {row["kind"] for row in rows} == {"unseen cell type"}
     assert {"tfbind", "factor mean"} <= {row["predictor"] for row in rows}
     for name in ("summary", "breakdown", "groups"):
         assert (folder / f"{name}.tsv").stat().st_size > 0
+    assert "fold 1, all seeds: ensemble.json" in (folder / "report.html").read_text()
     assert mini.dry_run("cross_validation", config=config).nothing_to_do

@@ -48,11 +48,13 @@ use rule train as train_fold with:
         f"{LOGS_OF_FOLD}/train.log",
     benchmark:
         f"{LOGS_OF_FOLD}/train.benchmark.tsv"
+    threads: threads_of_each(len(FOLDS) * len(CONFIG.evaluation.seeds))
     params:
         state=f"{RUN_OF_FOLD}/state",
         member=seed_option,
 
 
+# Once a fold: other predictors differ between its trainings in nothing, either.
 use rule factor_cnn as factor_cnn_fold with:
     input:
         reference=rules.reference.output,
@@ -61,13 +63,11 @@ use rule factor_cnn as factor_cnn_fold with:
         accessibility=ACCESSIBILITY_TRACKS,
         signals=SIGNAL_TRACKS,
     output:
-        f"{RUN_OF_FOLD}/factor_cnn.npz",
+        f"{CROSS_VALIDATION}/{{fold}}/factor_cnn.npz",
     log:
-        f"{LOGS_OF_FOLD}/factor_cnn.log",
+        f"{LOGS}/cross_validation/{{fold}}/factor_cnn.log",
     benchmark:
-        f"{LOGS_OF_FOLD}/factor_cnn.benchmark.tsv"
-    params:
-        seed=seed_option,
+        f"{LOGS}/cross_validation/{{fold}}/factor_cnn.benchmark.tsv"
 
 
 use rule evaluate as evaluate_fold with:

@@ -28,7 +28,7 @@ rule train:
         f"{LOGS}/{MEMBER}train.benchmark.tsv"
     conda:
         "../envs/tfbind.yaml"
-    threads: 16
+    threads: threads_of_each(len(MEMBERS))
     params:
         config=EFFECTIVE_CONFIG,
         accessibility=accessibility_folder,
