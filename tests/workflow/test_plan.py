@@ -226,11 +226,13 @@ def test_without_folds_a_cross_validation_has_one(mini):
     assert "results/mini/cross_validation/all/2/evaluation" in run.output
 
 
-def test_a_network_of_each_factor_alone_is_trained_where_it_is_asked_for(mini, overlay):
-    changed = {"evaluation": {"seeds": [0, 1], "factor_cnn": 20}}
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_a_network_of_each_factor_alone_is_trained_where_it_is_asked_for(mini, overlay, seeds):
+    changed = {"evaluation": {"seeds": seeds, "factor_cnn": 20}}
     run = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)])
     # Once a fold, not by each seed.
     assert run.jobs["factor_cnn_fold"] == 1 and "factor_cnn" not in run.steps
+    assert ("ensemble_fold" in run.steps) == (len(seeds) > 1)
 
 
 @pytest.mark.parametrize(("cores", "threads"), [("2", {"1"}), ("8", {"2"})])

@@ -70,6 +70,12 @@ use rule factor_cnn as factor_cnn_fold with:
         f"{LOGS}/cross_validation/{{fold}}/factor_cnn.benchmark.tsv"
 
 
+# Of a further predictor, for the evaluations of its fold.
+PREDICTIONS_OF_FOLD = (
+    rules.factor_cnn_fold.output if CONFIG.evaluation.factor_cnn else []
+)
+
+
 use rule evaluate as evaluate_fold with:
     input:
         reference=rules.reference.output,
@@ -80,7 +86,7 @@ use rule evaluate as evaluate_fold with:
         accessibility=ACCESSIBILITY_TRACKS,
         signals=SIGNAL_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
-        predictions=rules.factor_cnn_fold.output if CONFIG.evaluation.factor_cnn else [],
+        predictions=PREDICTIONS_OF_FOLD,
         promoters=paths_of([CONFIG.evaluation.promoters]),
     output:
         report(

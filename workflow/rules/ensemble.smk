@@ -75,7 +75,7 @@ use rule evaluate_fold as evaluate_ensemble_fold with:
         signals=SIGNAL_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
         promoters=paths_of([CONFIG.evaluation.promoters]),
-        predictions=rules.factor_cnn_fold.output if CONFIG.evaluation.factor_cnn else [],
+        predictions=PREDICTIONS_OF_FOLD,
     output:
         report(
             directory(f"{CROSS_VALIDATION}/{{fold}}/ensemble/evaluation"),
