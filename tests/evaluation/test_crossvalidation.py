@@ -96,6 +96,13 @@ def test_means_are_over_seeds_then_experiments(folders, tmp_path):
     assert math.isnan(summary["1", "tfbind"]["sd_over_factors"])
 
 
+def test_what_no_seed_changes_has_no_spread_at_all():
+    # The mean of three times 0.1 is not 0.1 in floats.
+    rows = [{**row, "seed": seed, "auprc": 0.1} for seed in "012" for row in rows_of("0", "0")]
+    line = summary_of(summarise_folds(rows, [np.full(3, 0.1) for _ in rows]))[TOGETHER, "motif max"]
+    assert (line["n_seeds"], line["sd_over_seeds"]) == (3, 0)
+
+
 def test_intervals_are_of_the_mean_over_what_is_bound_in_a_resample(folders, tmp_path):
     model = summary_of(gather_folds(folders, tmp_path / "all"))[TOGETHER, "tfbind"]
     # 0.2, 0.2, 0.6; 0.3, 0.3, 0.7; 0.4, -, 0.8.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -347,7 +348,8 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _deviation(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    # Exact, where numpy's is 1e-17 for some equal values.
+    return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def print_folds(summary: Sequence[Row]) -> None:
