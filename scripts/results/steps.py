@@ -20,7 +20,7 @@ from scripts.results.extra import STEPS_COLUMNS
 from tfbind.config import load_config, read_yaml
 from tfbind.core.errors import InputError
 from tfbind.core.metrics import percentile_interval
-from tfbind.evaluation.crossvalidation import Unit, mean_replicates, read_evaluations, units_of
+from tfbind.evaluation.crossvalidation import Unit, mean_replicates, read_evaluations, spread_over_seeds, units_of
 from tfbind.evaluation.loci import DREAM_BINS
 from tfbind.evaluation.tables import KINDS, MODEL, write_table
 from tfbind.evaluation.tsv import read_rows
@@ -242,14 +242,12 @@ def _require_same_test(run: _Run, other: _Run) -> None:
 
 def _scores(units: Sequence[Unit]) -> dict[str, Any]:
     seeds = sorted({seed for unit in units for seed in unit.by_seed})
-    whole = [seed for seed in seeds if all(seed in unit.by_seed for unit in units)]
-    means = [float(np.mean([unit.by_seed[seed] for unit in units])) for seed in whole]
     low, high = percentile_interval(mean_replicates(units))
     return {
         "n_experiments": len({unit.row["experiment"] for unit in units}),
         "n_seeds": len(seeds),
         "mean_auprc": float(np.mean([unit.row["auprc"] for unit in units])),
-        "sd_over_seeds": float(np.std(means, ddof=1)) if len(means) > 1 else math.nan,
+        "sd_over_seeds": spread_over_seeds(units),
         "low": low,
         "high": high,
     }

@@ -263,9 +263,6 @@ def _line(units: Sequence[Unit], model: Mapping[tuple[str, str], Unit]) -> dict[
     for unit in units:
         by_factor.setdefault(unit.row["factor"], []).append(unit.row["auprc"])
     seeds = sorted({seed for unit in units for seed in unit.by_seed})
-    # Of seeds that have all experiments: else their means are of different ones.
-    whole = [seed for seed in seeds if all(seed in unit.by_seed for unit in units)]
-    of_seeds = [_mean([unit.by_seed[seed] for unit in units]) for seed in whole]
     low, high = percentile_interval(mean_replicates(units))
     shared = [(unit, model[_place(unit)]) for unit in units if _place(unit) in model]
     ratio, ratios = math.nan, np.zeros(0)
@@ -282,7 +279,7 @@ def _line(units: Sequence[Unit], model: Mapping[tuple[str, str], Unit]) -> dict[
         "mean_auprc": _mean(scores),
         "auprc_low": low,
         "auprc_high": high,
-        "sd_over_seeds": _deviation(of_seeds),
+        "sd_over_seeds": spread_over_seeds(units),
         "median_auprc": float(np.median(scores)),
         "sd_over_factors": _deviation([_mean(each) for each in by_factor.values()]),
         "quartile_1": float(np.quantile(scores, 0.25)),
@@ -296,6 +293,15 @@ def _line(units: Sequence[Unit], model: Mapping[tuple[str, str], Unit]) -> dict[
 
 def _place(unit: Unit) -> tuple[str, str]:
     return unit.row["experiment"], unit.row["fold"]
+
+
+def spread_over_seeds(units: Sequence[Unit]) -> float:
+    """Standard deviation of the mean AUPRC of each seed, nan of fewer than two.
+
+    Of seeds that have all experiments: else their means are of different ones.
+    """
+    whole = set.intersection(*(set(unit.by_seed) for unit in units))
+    return _deviation([_mean([unit.by_seed[seed] for unit in units]) for seed in sorted(whole)])
 
 
 def mean_replicates(units: Sequence[Unit]) -> np.ndarray:
