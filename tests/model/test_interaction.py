@@ -158,12 +158,13 @@ def test_the_map_is_normalised_over_heads(met, kind):
 
 def test_joint_attention_lets_bins_see_bins_and_filip_does_not(met):
     changed = met["dna"].clone()
-    changed[:, 0] += 1
+    # Not by one number for all: a layer norm takes that off again.
+    changed[:, 0] *= -1
     for name, local in (("filip", True), ("joint", False)):
         module = made(name)
         assert module.local == local
         moved = (meet(module, **{**met, "dna": changed}) - meet(module, **met)).abs().amax((0, 2, 3))
-        assert bool((moved[1:] < 1e-6).all()) == local
+        assert (moved[1:] == 0).all() if local else (moved[1:] > 1e-4).all()
 
 
 def test_joint_attention_goes_both_ways(met):

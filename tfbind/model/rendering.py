@@ -197,41 +197,43 @@ class _Group:
     def __init__(self, head: Head, factors: FactorCode, contexts: _ContextLayers) -> None:
         self.count = len(factors.pooled)
         self.size = -(-self.count // LANES) * LANES
-        # Made of as many, always: how products are rounded depends on that.
-        factors = FactorCode(
-            *(
-                F.pad(value, (0, 0) * (value.ndim - 1) + (0, GROUP - self.count))
-                for value in vars(factors).values()
-            )
+        fill = self.size - self.count
+        self.has_motif, self.has_protein = (
+            F.pad(has.float(), (0, fill)) for has in (factors.has_motif, factors.has_protein)
         )
-        rows = slice(self.size)
-        self.has_motif, self.has_protein = factors.has_motif[rows].float(), factors.has_protein[rows].float()
         self.meets = bool(factors.has_protein.any())
-        self._tokens(head, factors, rows)
-        self._summaries(head, factors, contexts, rows)
+        # Each alone: on some processors the row that a factor stands in decides how a product is rounded.
+        alone = [factors.select(row[None]) for row in torch.arange(self.count, device=factors.pooled.device)]
+        self._tokens(head, alone, fill)
+        self._summaries(head, alone, contexts, fill)
         self._pair(head)
 
-    def _tokens(self, head: Head, factors: FactorCode, rows: slice) -> None:
+    def _tokens(self, head: Head, alone: Sequence[FactorCode], fill: int) -> None:
         """Factor tokens as one matrix a head, in the order of token, factor."""
         filip = head.interaction
-        tokens, real = filip.prepared(head.encoder.tokens(factors.pooled), factors.mask)
+        prepared = [filip.prepared(head.encoder.tokens(factor.pooled), factor.mask) for factor in alone]
+        tokens, real = (torch.cat(part) for part in zip(*prepared, strict=True))
         self.tau = filip.temperature.expand(filip.heads).reshape(-1, 1, 1)
         if filip.pooling == "log_mean_exp":
             tokens = tokens / self.tau.reshape(-1, 1)
         self.bounded = filip.is_cosine and self.tau.min().item() * BOUND > 1
-        self.tokens = tokens[rows].permute(2, 1, 0, 3).flatten(1, 2).contiguous()
-        real = real[rows].T
-        self.real = None if real[:, : self.count].all() else real
-        self.numbers = real.sum(0).float()[:, None]
+        self.tokens = _filled(tokens, fill).permute(2, 1, 0, 3).flatten(1, 2).contiguous()
+        self.real = None if real.all() else F.pad(real, (0, 0, 0, fill), value=True).T
+        self.numbers = F.pad(real.sum(1), (0, fill), value=1).float()[:, None]
 
-    def _summaries(self, head: Head, factors: FactorCode, contexts: _ContextLayers, rows: slice) -> None:
+    def _summaries(self, head: Head, alone: Sequence[FactorCode], contexts: _ContextLayers, fill: int) -> None:
         """V through U's last layer, a, and what scales a pair's features."""
         output = head.outputs.index(OUTPUT)
-        summary, scale, v = head.summarise(factors)
-        v = v[:, output] * contexts.rank**-0.5
-        bias = head.factor_bias(summary)[:, output] + head.pair_bias.bias[output] + v @ contexts.v_bias
-        self.v, self.bias, self.summary = (v @ contexts.to_v)[rows], bias[rows], summary
-        self.scale = scale[rows].T[:, :, None].contiguous()
+        made = []
+        for factor in alone:
+            summary, scale, v = head.summarise(factor)
+            v = v[:, output] * contexts.rank**-0.5
+            bias = head.factor_bias(summary)[:, output] + head.pair_bias.bias[output] + v @ contexts.v_bias
+            made.append((v @ contexts.to_v, bias, summary, scale))
+        self.v, self.bias, self.summary, scale = (
+            _filled(torch.cat(part), fill) for part in zip(*made, strict=True)
+        )
+        self.scale = scale.T[:, :, None].contiguous()
         self.output, self.cell_bias = output, head.cell_bias
 
     def _pair(self, head: Head) -> None:
@@ -296,13 +298,18 @@ class _Group:
         if cell.whole is None:
             return self.bias
         of_cell = self.cell_bias(self.summary, cell.whole.expand_as(self.summary))
-        return self.bias + of_cell[: self.size, self.output]
+        return self.bias + of_cell[:, self.output]
 
     def join(self, met: Tensor, cell: _CellType, bias: Tensor, block: int) -> Tensor:
         """Logits in one cell type, (size, BLOCK); of it is the `bias`."""
         bins = slice(block * BLOCK, (block + 1) * BLOCK)
         joined = torch.addmm(bias[:, None], self.v, cell.hidden[block].T)
         return joined.add_((met * cell.met[:, None, bins]).sum(0)).add_(cell.bias[bins])
+
+
+def _filled(rows: Tensor, fill: int) -> Tensor:
+    """With so many further rows of zeros."""
+    return F.pad(rows, (0, 0) * (rows.ndim - 1) + (0, fill))
 
 
 def _motif_rows(scan: SiteScan, found: tuple[Tensor, Tensor], chosen: slice, near: int) -> Tensor:
