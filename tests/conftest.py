@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 MIRROR = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "mirror"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs first: towards the end workers then wait for each other's short tests, not for long ones."""
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
+
+
 @dataclass
 class RangeServer:
     """Serves a folder over HTTP with range requests; the switches make it misbehave."""

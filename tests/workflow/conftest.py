@@ -16,12 +16,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 from safetensors import safe_open
 
 from tfbind.config import parse_config
@@ -31,6 +32,7 @@ from tfbind.tables import read_tables
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path("config/mini.yaml")
+SNAKEMAKE = ("-m", "snakemake")
 # Small jobs side by side are quicker than one after the other with two threads each.
 ONE_THREAD = ["--set-threads", *(f"{rule}=1" for rule in ("train", "embed", "render", "evaluate"))]
 TELL_OF_THE_RUN = ("report.html", "report/index.html", "report/tables/run.tsv", "report/tables/times.tsv")
@@ -71,14 +73,26 @@ def _heed_ctrl_c() -> None:
 
 @dataclass(frozen=True)
 class Workdir:
-    """A folder in which the workflow is run, and what its environment has beside this process's."""
+    """A folder in which the workflow is run.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    environment
+        What its environment has beside this process's.
+    program
+        What Python runs.
+    """
 
     path: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = SNAKEMAKE
 
     def start(self, *arguments: str, output: Any = subprocess.PIPE) -> subprocess.Popen:
         """Start Snakemake as the leader of a process group."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), *arguments]
+        snakefile = str(ROOT / "workflow/Snakefile")
+        command = [sys.executable, *self.program, "--snakefile", snakefile, *arguments]
         inherited = {**os.environ, **self.environment}
         path = f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}"
         python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -134,7 +148,7 @@ class Workdir:
     def copy(self, path: Path) -> Workdir:
         """A copy, with the times of the files, so that Snakemake sees the same."""
         shutil.copytree(self.path, path, symlinks=True)
-        return Workdir(path, self.environment)
+        return replace(self, path=path)
 
     def results(self, below: str = "") -> dict[str, str]:
         """Checksums of results by path; the state of training is none, nor is what tells how long a run took."""
@@ -292,11 +306,17 @@ def mini(tmp_path: Path) -> Workdir:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workdir:
-    """The mini data set after one whole run. Not to be changed: take a copy."""
-    folder = make_mini(tmp_path_factory.mktemp("finished") / "mini")
-    run = folder.snakemake("--cores", "2")
-    (folder.path / "output.txt").write_text(run.output)
-    return folder
+    """The mini data set after one whole run, made by one worker for all. Not to be changed: take a copy."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    path, output = base / "finished/mini", base / "finished/mini/output.txt"
+    with FileLock(base / "finished.lock"):
+        if not output.exists():
+            shutil.rmtree(path, ignore_errors=True)
+            run = make_mini(path).snakemake("--cores", "2")
+            output.write_text(run.output)
+    return Workdir(path)
 
 
 @pytest.fixture

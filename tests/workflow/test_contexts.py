@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import yaml
 
 from tfbind.contexts.contextset import ContextSet
 from tfbind.core.files import read_json
-
-# One worker makes the run that these tests share.
-pytestmark = pytest.mark.xdist_group("workflow")
 
 TRACKS = "results/mini/tracks/CT1"
 SMALL = {

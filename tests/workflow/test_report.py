@@ -9,11 +9,6 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-
-# One worker makes the run that these tests share.
-pytestmark = pytest.mark.xdist_group("workflow")
-
 RUN = Path("results/mini")
 VOID = {"meta", "link", "input", "img", "br", "use", "path"}
 

@@ -11,9 +11,6 @@ import pyBigWig
 import pytest
 import yaml
 
-# One worker makes the run that these tests share.
-pytestmark = pytest.mark.xdist_group("workflow")
-
 FACTORS = ("SIM1", "SIM2", "SIM3")
 CELL_TYPES = ("CT1", "CT2")
 PAGES = dict.fromkeys(("browser", "profiles", "factor_pages", "evaluation_pages", "overview", "report"), 1)

@@ -9,9 +9,6 @@ import yaml
 
 from tfbind.core.files import read_json, sha256_file
 
-# One worker makes the run that these tests share.
-pytestmark = pytest.mark.xdist_group("workflow")
-
 TRACKS = "results/mini/tracks/CT1"
 SMALL = {
     "tables": {"signals": "config/signals.tsv"},

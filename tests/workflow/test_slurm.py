@@ -27,6 +27,7 @@ from tfbind.core.errors import InputError
 from tfbind.slurm import check_status_command
 
 ROOT = Path(__file__).parents[2]
+FOR_SHORT_JOBS = Path(__file__).with_name("snakemake_for_short_jobs.py")
 LONGEST = 600  # s; far above what is needed
 # Slurm's daemons may share two cores with all else that is tested.
 FAST = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "20"]
@@ -76,7 +77,7 @@ def as_cloned(workdir: Any, cluster: Any) -> Any:
         (workdir.path / name).symlink_to(ROOT / name)
     config = workdir.path / "config/mini.yaml"
     config.write_text(f"device: cpu\n{config.read_text()}")
-    return replace(workdir, environment=cluster.environment())
+    return replace(workdir, environment=cluster.environment(), program=(str(FOR_SHORT_JOBS),))
 
 
 @pytest.fixture
