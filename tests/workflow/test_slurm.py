@@ -261,6 +261,7 @@ def test_a_gpu_job_that_sees_no_gpu_fails_at_once_and_says_what_it_saw(untrained
     assert not (untrained.path / "results/mini/training/state").exists()
 
 
+@pytest.mark.slow
 def test_training_on_both_nodes_is_the_same_training(untrained, finished):
     edit_profile(untrained, ("training_nodes:", "training_nodes: 2"))
     threads = ["train=2" if word == "train=1" else word for word in on_slurm(MODEL)]
@@ -289,6 +290,7 @@ def test_a_site_without_gpus_needs_one_setting(untrained, finished):
 # --- faults ---
 
 
+@pytest.mark.slow
 def test_a_job_whose_process_is_killed_is_run_again_and_goes_on(untrained, finished):
     def fault() -> None:
         for process in processes_of(untrained, "train"):
@@ -323,6 +325,7 @@ def test_out_of_memory_is_answered_with_more(untrained, finished):
     assert untrained.results("mini/model") == finished.results("mini/model")
 
 
+@pytest.mark.slow
 def test_the_controller_may_restart_under_a_run(untrained, finished, cluster):
     run_with_fault(untrained, cluster.restart_controller, on_slurm(MODEL))
     assert [job["state"] for job in jobs(untrained)] == ["COMPLETED"]
