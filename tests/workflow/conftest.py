@@ -32,7 +32,6 @@ from tfbind.tables import read_tables
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path("config/mini.yaml")
-SNAKEMAKE = ("-m", "snakemake")
 # Small jobs side by side are quicker than one after the other with two threads each.
 ONE_THREAD = ["--set-threads", *(f"{rule}=1" for rule in ("train", "embed", "render", "evaluate"))]
 TELL_OF_THE_RUN = ("report.html", "report/index.html", "report/tables/run.tsv", "report/tables/times.tsv")
@@ -87,7 +86,7 @@ class Workdir:
 
     path: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    program: tuple[str, ...] = SNAKEMAKE
+    program: tuple[str, ...] = ("-m", "snakemake")
 
     def start(self, *arguments: str, output: Any = subprocess.PIPE) -> subprocess.Popen:
         """Start Snakemake as the leader of a process group."""

@@ -199,7 +199,7 @@ class _Group:
         self.size = -(-self.count // LANES) * LANES
         fill = self.size - self.count
         self.has_motif, self.has_protein = (
-            F.pad(has.float(), (0, fill)) for has in (factors.has_motif, factors.has_protein)
+            _filled(has.float(), fill) for has in (factors.has_motif, factors.has_protein)
         )
         self.meets = bool(factors.has_protein.any())
         # Each alone: on some processors the row that a factor stands in decides how a product is rounded.
