@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 FOR_SHORT_JOBS = Path(__file__).with_name("snakemake_for_short_jobs.py")
 LONGEST = 600  # s; far above what is needed
 # Slurm's daemons may share two cores with all else that is tested.
-FAST = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "20"]
+PATIENT = ["--latency-wait", "20"]
 ONE_THREAD = ["--set-threads", *(f"{rule}=1" for rule in ("train", "embed", "render", "evaluate"))]
 MODEL = "results/mini/model"
 GPU_RULES = {"train", "embed"}
@@ -117,7 +117,7 @@ def in_train(workdir: Any, key: str, value: str) -> None:
 
 
 def on_slurm(*more: str) -> list[str]:
-    return ["--profile", "slurm", *more, *FAST, *ONE_THREAD]
+    return ["--profile", "slurm", *more, *PATIENT, *ONE_THREAD]
 
 
 # --- looking at Slurm ---
