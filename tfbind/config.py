@@ -883,8 +883,8 @@ class TrainingSettings(Section):
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32",
-        description="Arithmetic of the trunk in training. `fp16` scales the loss, for GPUs without bfloat16; "
-        "slow on a CPU.",
+        description="Arithmetic of the trunk in training. `bf16` is `fp32` on a CPU without instructions for it. "
+        "`fp16` scales the loss, for GPUs without bfloat16; slow on a CPU.",
     )
 
     @model_validator(mode="after")
@@ -922,7 +922,9 @@ class PredictionSettings(Section):
         "holds. A stretch is 8 windows, or more if they are short. A CPU embeds one at a time.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="Arithmetic of the trunk in prediction; `fp16` is slow on a CPU."
+        "fp32",
+        description="Arithmetic of the trunk in prediction. `bf16` is `fp32` on a CPU without instructions for "
+        "it; `fp16` is slow on any CPU.",
     )
     factors: list[str] | None = Field(
         None, description="Factors to render; none: all of the table.", min_length=1

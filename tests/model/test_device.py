@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tfbind.core.errors import InputError
-from tfbind.model.device import choose_device, claim_gpus
+from tfbind.model import precision
+from tfbind.model.device import choose_device, claim_gpus, reported
 
 
 def test_auto_takes_a_gpu_where_there_is_one():
@@ -22,6 +23,30 @@ def test_a_gpu_that_is_not_there_is_an_error():
     with pytest.raises(InputError, match="no GPU") as caught:
         choose_device("cuda")
     assert caught.value.key == "device"
+
+
+@pytest.mark.parametrize(
+    ("asked", "instructions", "told"),
+    [
+        ("fp32", False, ""),
+        ("bf16", True, ""),
+        ("bf16", False, "no instructions for bf16 and would be slow in it: it computes in fp32"),
+        ("fp16", True, "fp16 is slow on a CPU"),
+    ],
+)
+def test_a_step_says_where_its_precision_is_no_good(capsys, monkeypatch, asked, instructions, told):
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: instructions)
+    with reported(torch.device("cpu"), asked):
+        pass
+    said = capsys.readouterr().err.splitlines()
+    assert f"precision: {asked}, torch" in said[0] and said[-1].startswith("peak memory")
+    assert len(said) == (3 if told else 2) and told in said[1]
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="needs Linux's list of a CPU's instructions")
+def test_instructions_for_bfloat16_are_those_that_linux_lists():
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert precision.cpu_has_bfloat16() == any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def claim_elsewhere(folder, count):

@@ -10,7 +10,7 @@ import torch
 
 from tfbind.core.errors import InputError
 from tfbind.genome.windows import WindowStretch, tile
-from tfbind.model import embedding
+from tfbind.model import embedding, precision
 from tfbind.model.embedding import embed_stretches
 from tfbind.model.inference_trunk import InferenceTrunk, Stretch
 
@@ -163,7 +163,15 @@ def test_puts_a_model_in_training_into_eval_mode(make_model, fetch):
     np.testing.assert_array_equal(embedded(model, fetch, stretches), embedded(model, fetch, stretches))
 
 
-def test_half_precision_is_close(make_model, fetch):
+def test_half_precision_is_close(make_model, fetch, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: True)
     model, stretches = make_model(), tile(SIZES, length=128, core=64, bin=BIN)[1:]
     full, half = (embedded(model, fetch, stretches, precision=name) for name in ("fp32", "bf16"))
     assert 0 < np.abs(half - full).mean() < 0.05
+
+
+def test_without_instructions_for_half_precision_a_cpu_takes_full(make_model, fetch, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: False)
+    model, stretches = make_model(), tile(SIZES, length=128, core=64, bin=BIN)[1:]
+    full, half = (embedded(model, fetch, stretches, precision=name) for name in ("fp32", "bf16"))
+    np.testing.assert_array_equal(half, full)

@@ -19,6 +19,7 @@ import torch
 from tfbind.config import ContextDropout, WindowSettings
 from tfbind.core.errors import InputError
 from tfbind.core.metrics import average_precision
+from tfbind.model import precision
 from tfbind.model.data import BOUND, LEFT_OUT, UNBOUND
 from tfbind.model.factors import FactorBatch
 from tfbind.training.history import HISTORY_COLUMNS, write_history
@@ -128,10 +129,15 @@ def test_validation_is_told_all_that_is_known(make_trainer, toy):
     assert not np.allclose(validated("exchanged", exchanged, never), told)
 
 
-def test_bf16_trains_too(make_trainer):
-    trainer = make_trainer(steps=2, precision="bf16")
-    trainer.run()
-    assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
+@pytest.mark.parametrize("instructions", [True, False])
+def test_bf16_trains_and_is_fp32_on_a_cpu_without_instructions_for_it(make_trainer, monkeypatch, instructions):
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: instructions)
+    half, single = (make_trainer(name, steps=2, precision=name) for name in ("bf16", "fp32"))
+    for trainer in (half, single):
+        trainer.run()
+    pairs = list(zip(half.model.state_dict().values(), single.model.state_dict().values(), strict=True))
+    assert all(torch.isfinite(value).all() for value, _ in pairs)
+    assert all(torch.equal(value, expected) for value, expected in pairs) != instructions
 
 
 # It resumes exactly.

@@ -12,6 +12,7 @@ import torch
 from tests.core.test_full_disk import small_disk  # noqa: F401
 from tests.training.test_together import columns, run
 from tfbind.core.errors import InputError
+from tfbind.model import precision
 from tfbind.model.inference_trunk import Stretch
 from tfbind.training.loop import Trainer
 
@@ -248,7 +249,8 @@ def test_half_precision_takes_half_and_rounds(make_trainer):
     assert not torch.equal(first, exact)
 
 
-def test_half_precision_holds_what_a_trunk_in_bfloat16_says(make_trainer):
+def test_half_precision_holds_what_a_trunk_in_bfloat16_says(make_trainer, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: True)
     half, single = (make_trainer(name, precision="bf16", **kept(precision=name)) for name in ("fp16", "fp32"))
     codes = two_windows(half)
     torch.testing.assert_close(half.cache.of(codes), single.cache.of(codes), rtol=0, atol=1e-7)

@@ -17,7 +17,7 @@ from tfbind.genome.intervals import bin_count
 from tfbind.genome.windows import WindowStretch
 from tfbind.model.binding import BindingModel
 from tfbind.model.inference_trunk import Stretch
-from tfbind.model.precision import DTYPES
+from tfbind.model.precision import compute_dtype
 
 # The last bits of a product depend on how many rows it has; so on a CPU a stretch always goes through alone, and
 # a genome comes out the same, to the byte, however it is divided.
@@ -48,7 +48,7 @@ def embed_stretches(
     batch_size
         Most stretches through a GPU at once; None: as many as its free memory holds. A CPU takes one at a time.
     precision
-        `fp32`, `bf16` or `fp16`: of the trunk's products.
+        `fp32`, `bf16` or `fp16`: of the trunk's products (see `compute_dtype`).
     trunk
         What says the same as the model's trunk, as an `InferenceTrunk` is called; none: the trunk, for inference.
 
@@ -63,7 +63,9 @@ def embed_stretches(
     """
     device = next(model.parameters()).device
     model.eval()
-    compute = partial(_compute, model, trunk or model.trunk.for_inference(DTYPES[precision]), device)
+    compute = partial(
+        _compute, model, trunk or model.trunk.for_inference(compute_dtype(precision, device)), device
+    )
     at_once = _AtOnce(device, batch_size)
     running: deque[_Running] = deque()
     with ahead(partial(_read, fetch, device), stretches, READ_AHEAD) as read:

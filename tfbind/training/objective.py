@@ -14,7 +14,7 @@ from tfbind.model.depth import DepthEffect
 from tfbind.model.factor_encoder import motif_reading_loss
 from tfbind.model.factors import FactorBatch
 from tfbind.model.outputs import Measured, total_loss
-from tfbind.model.precision import DTYPES
+from tfbind.model.precision import compute_dtype
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Objective(nn.Module):
     def __init__(self, model: BindingModel, settings: TrainingSettings, experiments: int) -> None:
         super().__init__()
         self.model, self.batch_size, self.experiments = model, settings.batch_size, experiments
-        self.dtype = DTYPES[settings.precision]
+        self.precision = settings.precision
         self.losses, self.crop = settings.losses, settings.crop
         self.depth = DepthEffect() if settings.losses.peak_score else None
 
@@ -106,7 +106,7 @@ class Objective(nn.Module):
             part.factors,
             part.contexts,
             part.pairs,
-            trunk_dtype=self.dtype,
+            trunk_dtype=compute_dtype(self.precision, part.codes.device),
             embedding=part.embedding,
             known=part.known,
         )

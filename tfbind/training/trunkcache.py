@@ -21,7 +21,7 @@ from tfbind.config import EmbeddingCacheSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, read_json, sha256_json, write_json
 from tfbind.model.inference_trunk import InferenceTrunk, Stretch, WindowByWindow
-from tfbind.model.precision import DTYPES
+from tfbind.model.precision import compute_dtype
 from tfbind.model.trunk_interface import Trunk
 from tfbind.training import processes
 
@@ -65,7 +65,11 @@ class TrunkCache:
     ) -> None:
         self.trunk, self.bins = trunk, bins
         self.dtype = np.dtype(np.float16 if settings.precision == "fp16" else np.float32)
-        self.compute, self.device, self.windows_at_once = DTYPES[precision], device, windows_at_once
+        self.compute, self.device, self.windows_at_once = (
+            compute_dtype(precision, device),
+            device,
+            windows_at_once,
+        )
         self._above, self._most, self._precision = folder, int(settings.gigabytes * 1e9), precision
         self.open()
 
