@@ -381,7 +381,7 @@ def plot_steps(folder: Path, stem: Path) -> None:
             )
             panels[1].set_title(f"{_count(own, 'n_seeds')} seeds", fontsize="small", loc="left")
         grid[-1, 0].set_xlabel("mean AUPRC, 95 % interval")
-        grid[-1, 1].set_xlabel("gain on what it was tried on top of, 95 % interval")
+        grid[-1, 1].set_xlabel("gain by the step, 95 % interval")
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
         save(figure, stem)
