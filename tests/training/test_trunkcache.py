@@ -256,6 +256,15 @@ def test_half_precision_holds_what_a_trunk_in_bfloat16_says(make_trainer, monkey
     torch.testing.assert_close(half.cache.of(codes), single.cache.of(codes), rtol=0, atol=1e-7)
 
 
+def test_machines_of_several_kinds_keep_embeddings_apart(make_trainer, monkeypatch):
+    folders = set()
+    for instructions in (True, False):
+        monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda found=instructions: found)
+        folders.add(make_trainer(str(instructions), precision="bf16", **KEPT).cache.folder.name)
+    assert len(folders) == 2
+    assert make_trainer("single", precision="fp32", **KEPT).cache.folder.name in folders
+
+
 def test_stretches_of_windows_are_cut_to_their_cores(make_trainer):
     trainer = make_trainer(**KEPT)
     stretch = Stretch(windows=3, length=256, core=128, bin=16)

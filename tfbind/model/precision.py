@@ -11,14 +11,19 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What a precision (`fp32`, `bf16` or `fp16`) is computed in on a device.
+    """What is computed in, where a precision is asked for."""
+    return DTYPES[precision_on(device, precision)]
+
+
+def precision_on(device: torch.device, precision: str) -> str:
+    """What a precision (`fp32`, `bf16` or `fp16`) is on a device.
 
     16 bits are there to save time. A CPU without instructions for bfloat16 takes 20 to 50 times as long for a
     product in it as for one in single precision, so there `bf16` is single precision.
     """
     if precision == "bf16" and device.type == "cpu" and not cpu_has_bfloat16():
-        return torch.float32
-    return DTYPES[precision]
+        return "fp32"
+    return precision
 
 
 def cpu_has_bfloat16() -> bool:
@@ -46,6 +51,6 @@ def advice(device: torch.device, precision: str) -> str | None:
     """What to tell of a precision on this kind of device, if anything."""
     if precision == "fp16" and device.type == "cpu":
         return "fp16 is slow on a CPU, and saves no time: fp32 or bf16 is faster there"
-    if DTYPES[precision] != compute_dtype(precision, device):
+    if precision_on(device, precision) != precision:
         return "this CPU has no instructions for bf16 and would be slow in it: it computes in fp32"
     return None

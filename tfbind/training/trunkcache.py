@@ -21,7 +21,7 @@ from tfbind.config import EmbeddingCacheSettings
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path, read_json, sha256_json, write_json
 from tfbind.model.inference_trunk import InferenceTrunk, Stretch, WindowByWindow
-from tfbind.model.precision import compute_dtype
+from tfbind.model.precision import DTYPES, precision_on
 from tfbind.model.trunk_interface import Trunk
 from tfbind.training import processes
 
@@ -65,12 +65,10 @@ class TrunkCache:
     ) -> None:
         self.trunk, self.bins = trunk, bins
         self.dtype = np.dtype(np.float16 if settings.precision == "fp16" else np.float32)
-        self.compute, self.device, self.windows_at_once = (
-            compute_dtype(precision, device),
-            device,
-            windows_at_once,
-        )
-        self._above, self._most, self._precision = folder, int(settings.gigabytes * 1e9), precision
+        # Not that which was asked for: machines of several kinds may share the folder.
+        self._precision = precision_on(device, precision)
+        self.compute, self.device, self.windows_at_once = DTYPES[self._precision], device, windows_at_once
+        self._above, self._most = folder, int(settings.gigabytes * 1e9)
         self.open()
 
     def open(self) -> None:
