@@ -48,7 +48,7 @@ def embed_stretches(
     batch_size
         Most stretches through a GPU at once; None: as many as its free memory holds. A CPU takes one at a time.
     precision
-        `fp32`, `bf16` or `fp16`: of the trunk's products (see `compute_dtype`).
+        `fp32`, `bf16` or `fp16`: of the trunk's products (see `precision_on`).
     trunk
         What says the same as the model's trunk, as an `InferenceTrunk` is called; none: the trunk, for inference.
 
@@ -63,9 +63,8 @@ def embed_stretches(
     """
     device = next(model.parameters()).device
     model.eval()
-    compute = partial(
-        _compute, model, trunk or model.trunk.for_inference(compute_dtype(precision, device)), device
-    )
+    trunk = trunk or model.trunk.for_inference(compute_dtype(device, precision))
+    compute = partial(_compute, model, trunk, device)
     at_once = _AtOnce(device, batch_size)
     running: deque[_Running] = deque()
     with ahead(partial(_read, fetch, device), stretches, READ_AHEAD) as read:

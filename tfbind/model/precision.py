@@ -10,8 +10,8 @@ import torch
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What is computed in, where a precision is asked for."""
+def compute_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """What a device computes in, where a precision is asked for: see `precision_on`."""
     return DTYPES[precision_on(device, precision)]
 
 

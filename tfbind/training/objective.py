@@ -77,6 +77,8 @@ class Objective(nn.Module):
 
     Parameters
     ----------
+    model
+        On the device that it is trained on.
     experiments
         Number of training experiments: the loss counts for all of them, however many a step draws.
     """
@@ -84,7 +86,7 @@ class Objective(nn.Module):
     def __init__(self, model: BindingModel, settings: TrainingSettings, experiments: int) -> None:
         super().__init__()
         self.model, self.batch_size, self.experiments = model, settings.batch_size, experiments
-        self.precision = settings.precision
+        self.dtype = compute_dtype(next(model.parameters()).device, settings.precision)
         self.losses, self.crop = settings.losses, settings.crop
         self.depth = DepthEffect() if settings.losses.peak_score else None
 
@@ -106,7 +108,7 @@ class Objective(nn.Module):
             part.factors,
             part.contexts,
             part.pairs,
-            trunk_dtype=compute_dtype(self.precision, part.codes.device),
+            trunk_dtype=self.dtype,
             embedding=part.embedding,
             known=part.known,
         )
