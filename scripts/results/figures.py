@@ -213,18 +213,20 @@ def _reliability_panel(panel: Axes, rows: Sequence[Row]) -> list[str]:
     return counts
 
 
+def grouped(folder: Path, names: Sequence[str], breakdown: str) -> dict[str, list[Row]]:
+    """Of protocols that have more than one group of a breakdown, the rows that are drawn."""
+    found = {}
+    for name in names:
+        rows = [row for row in read_copy(folder, name, "groups") if row["breakdown"] == breakdown]
+        drawn = _of_main_kind([row for row in rows if row["predictor"] in LINES])
+        if len({row["part"] for row in drawn}) > 1:
+            found[name] = drawn
+    return found
+
+
 def plot_groups(folder: Path, names: Sequence[str], stem: Path, breakdown: str, order: Sequence[str]) -> None:
     """Mean AUPRC by groups of experiments, of some predictors; protocols with one group alone are left out."""
-    tables = {
-        name: [
-            row
-            for row in read_copy(folder, name, "groups")
-            if row["breakdown"] == breakdown and row["predictor"] in LINES
-        ]
-        for name in names
-    }
-    tables = {name: _of_main_kind(rows) for name, rows in tables.items()}
-    told = {name: rows for name, rows in tables.items() if len({row["part"] for row in rows}) > 1}
+    told = grouped(folder, names, breakdown)
     what = {"identity": "identity to the nearest training factor"}.get(breakdown, f"number of {breakdown}")
     with fresh_style():
         figure, panels = _panels(len(told), height=3.5, columns=3)

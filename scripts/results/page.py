@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.results.copies import ENSEMBLE, predictors_of, read_copy
 from scripts.results.extra import read_learning, read_steps
+from scripts.results.figures import grouped
 from scripts.results.protocols import BY_NAME, EVERY, IN_VITRO, PEEKS, PROTOCOLS, Protocol
 from tfbind.core.errors import InputError
 from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
@@ -61,12 +62,12 @@ def blocks(folder: Path) -> dict[str, Callable[[], str]]:
     }
     for protocol in PROTOCOLS:
         found[protocol.name] = lambda protocol=protocol: _protocol(protocol, folder)
+    found["reliability"] = lambda: _reliability(folder)
     for name, alt in (
-        ("reliability", "Predicted against observed frequencies"),
         ("identity", "AUPRC by identity to the nearest training factor"),
         ("training_peaks", "AUPRC by number of training peaks"),
     ):
-        found[name] = lambda name=name, alt=alt: _figure(folder, name, alt)
+        found[name] = lambda name=name, alt=alt: _by_group(folder, name, alt)
     return found
 
 
@@ -317,9 +318,25 @@ def _between(low: float, high: float, sign: str = "") -> str:
     return "" if math.isnan(low) else f"{low:{sign}.3f} to {high:{sign}.3f}"
 
 
-def _figure(folder: Path, name: str, alt: str) -> str:
-    told = [protocol.label for protocol in PROTOCOLS if read_copy(folder, protocol.name, "summary")]
-    return _image(name, f"{alt}: {', '.join(told)}") if told else NOT_RUN
+def _reliability(folder: Path) -> str:
+    told = _told(folder)
+    return _figure("reliability", "Predicted against observed frequencies", told) if told else NOT_RUN
+
+
+def _by_group(folder: Path, name: str, alt: str) -> str:
+    """A figure of those protocols alone that have groups to compare."""
+    told = _told(folder)
+    return _figure(name, alt, grouped(folder, told, name.replace("_", " "))) if told else NOT_RUN
+
+
+def _told(folder: Path) -> list[str]:
+    """Names of the protocols that have copies."""
+    return [protocol.name for protocol in PROTOCOLS if read_copy(folder, protocol.name, "summary")]
+
+
+def _figure(name: str, alt: str, shown: Iterable[str]) -> str:
+    labels = ", ".join(BY_NAME[each].label for each in shown)
+    return _image(name, f"{alt}: {labels}" if labels else alt)
 
 
 def _image(name: str, alt: str) -> str:

@@ -166,6 +166,17 @@ def test_blocks_say_what_is_counted_by_hand(copies):
     assert "25.0 %" in made["fdr"] and "2.0 min" in made["protocols"]
 
 
+def test_alternative_texts_name_what_a_figure_shows(copies, tmp_path):
+    shutil.copytree(copies, tmp_path, dirs_exist_ok=True)
+    made = blocks(tmp_path)
+    assert "observed frequencies: H3]" in made["reliability"]()
+    assert "training factor: H3]" in made["identity"]() and "training peaks: H3]" in made["training_peaks"]()
+    table = tmp_path / f"{NAME}.groups.tsv"
+    lines = [line for line in table.read_text().splitlines(True) if "\tidentity\t" not in line]
+    table.write_text("".join(lines))
+    assert "training factor]" in made["identity"]() and "training peaks: H3]" in made["training_peaks"]()
+
+
 def test_every_figure_is_drawn_and_says_its_n(copies, tmp_path):
     own = tmp_path / "copies"
     shutil.copytree(copies, own)
