@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,12 @@ def blocks(folder: Path) -> dict[str, Callable[[], str]]:
     }
     for protocol in PROTOCOLS:
         found[protocol.name] = lambda protocol=protocol: _protocol(protocol, folder)
-    found["reliability"] = lambda: _reliability(folder)
-    for name, alt in (
-        ("identity", "AUPRC by identity to the nearest training factor"),
-        ("training_peaks", "AUPRC by number of training peaks"),
+    for name, alt, breakdown in (
+        ("reliability", "Predicted against observed frequencies", None),
+        ("identity", "AUPRC by identity to the nearest training factor", "identity"),
+        ("training_peaks", "AUPRC by number of training peaks", "training peaks"),
     ):
-        found[name] = lambda name=name, alt=alt: _by_group(folder, name, alt)
+        found[name] = lambda name=name, alt=alt, breakdown=breakdown: _figure(folder, name, alt, breakdown)
     return found
 
 
@@ -320,23 +320,12 @@ def _between(low: float, high: float, sign: str = "") -> str:
     return "" if math.isnan(low) else f"{low:{sign}.3f} to {high:{sign}.3f}"
 
 
-def _reliability(folder: Path) -> str:
-    told = _told(folder)
-    return _figure("reliability", "Predicted against observed frequencies", told) if told else NOT_RUN
-
-
-def _by_group(folder: Path, name: str, alt: str) -> str:
-    """A figure of those protocols alone that have groups to compare."""
-    told = _told(folder)
-    return _figure(name, alt, grouped(folder, told, name.replace("_", " "))) if told else NOT_RUN
-
-
-def _told(folder: Path) -> list[str]:
-    """Names of the protocols that have copies."""
-    return [protocol.name for protocol in PROTOCOLS if read_copy(folder, protocol.name, "summary")]
-
-
-def _figure(name: str, alt: str, shown: Iterable[str]) -> str:
+def _figure(folder: Path, name: str, alt: str, breakdown: str | None) -> str:
+    """A figure of all protocols that have copies, or of those among them that have groups of a breakdown."""
+    told = [protocol.name for protocol in PROTOCOLS if read_copy(folder, protocol.name, "summary")]
+    if not told:
+        return NOT_RUN
+    shown = told if breakdown is None else grouped(folder, told, breakdown)
     labels = ", ".join(BY_NAME[each].label for each in shown)
     return _image(name, f"{alt}: {labels}" if labels else alt)
 
