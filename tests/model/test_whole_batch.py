@@ -43,6 +43,14 @@ def test_as_much_is_lost_as_torch_loses_and_the_mean_stays(dtype):
     assert out.float().mean() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (2, 5, 7), (2, 0)])
+@pytest.mark.parametrize(("p", "lost"), [(1e-6, 0), (1 - 1e-6, 1)])
+def test_next_to_nothing_and_next_to_all_may_be_lost_of_any_shape(p, lost, shape):
+    out = dropped(WindowDropout(p, 0), torch.ones(shape), 1, [0, 1])
+    assert out.shape == shape
+    assert torch.equal(out == 0, torch.full(shape, bool(lost)))
+
+
 def test_what_has_no_windows_loses_the_same_whatever_the_windows():
     layer, x = WindowDropout(0.5, 0, shared=True), torch.ones(40, 6)
     assert torch.equal(dropped(layer, x, 1, [0]), dropped(layer, x, 1, [5, 6, 7]))

@@ -95,9 +95,11 @@ class Filip(nn.Module):
         """
         d = self._normalised(dna, self.dna_norm)
         p, real = self.prepared(factor, mask)
+        if self.pooling == "log_mean_exp":
+            # Before they meet: there are far more products than tokens.
+            p = p / self.temperature.reshape(-1, 1)
         how = "bnhd,tkhd->bnthk" if dna.ndim == 3 else "btnhd,btkhd->bnthk"
-        products = torch.einsum(how, d, p)
-        return self.map_norm(self._pool(products, real.unsqueeze(1)))
+        return self.map_norm(self._pool(torch.einsum(how, d, p), real.unsqueeze(1)))
 
     @property
     def is_cosine(self) -> bool:
@@ -121,14 +123,14 @@ class Filip(nn.Module):
         return norm(rearrange(x, "... (heads d) -> ... heads d", heads=self.heads))
 
     def _pool(self, products: Tensor, real: Tensor) -> Tensor:
+        """Over tokens, the last axis; of products that are divided by tau, where there is one."""
         if self.pooling == "mean":
             return (products * real).sum(-1) / real.sum(-1)
+        if not real.all():
+            products = products.masked_fill(~real, -torch.inf)
         if self.pooling == "max":
-            return products.masked_fill(~real, -torch.inf).amax(-1)
-        tau = self.temperature
-        # Masked after the division: the gradient of -inf / tau is not a number.
-        exponents = (products / tau.unsqueeze(-1)).masked_fill(~real, -torch.inf)
-        return tau * (torch.logsumexp(exponents, -1) - real.sum(-1).log())
+            return products.amax(-1)
+        return self.temperature * (torch.logsumexp(products, -1) - real.sum(-1).log())
 
 
 class JointBlock(nn.Module):

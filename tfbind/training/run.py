@@ -77,6 +77,8 @@ def train_model(
     _require_fitting(targets, reference, config, cell_types)
     _require_texts_as_configured(config, context_set)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Nothing reads memory before it is written; filling it would take a twentieth of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     split.require_fitting(reference.checksum, config.windows.bin)
     names = [experiment["name"] for experiment in targets.experiments]
     columns = split.columns(names)
