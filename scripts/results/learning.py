@@ -32,7 +32,7 @@ class Curve:
 
 CURVES = {
     "sequence": Curve("H1", "training Mb", ("human-h1-12mb", "human-h1-23mb", "human-h1")),
-    "factors": Curve("H3", "factors", ("human-h3-12f", "human-h3-24f", "human-h3")),
+    "factors": Curve("H3", "factors", ("human-h3-12f", "human-h3-24f", "human-h3-shorter")),
 }
 
 

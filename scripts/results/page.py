@@ -15,7 +15,7 @@ from typing import Any
 from scripts.results.copies import ENSEMBLE, predictors_of, read_copy
 from scripts.results.extra import read_learning, read_steps
 from scripts.results.figures import grouped
-from scripts.results.protocols import BY_NAME, ENFORMER, EVERY, IN_VITRO, PEEKS, PROTOCOLS, Protocol
+from scripts.results.protocols import BY_NAME, EVERY, IN_VITRO, PEEKS, PROTOCOLS, TRAININGS, Protocol
 from tfbind.core.errors import InputError
 from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
 from tfbind.evaluation.tables import KINDS, MODEL
@@ -54,7 +54,7 @@ def blocks(folder: Path) -> dict[str, Callable[[], str]]:
     found: dict[str, Callable[[], str]] = {
         "protocols": lambda: _protocols(folder),
         "overview": lambda: _overview(folder),
-        "enformer": lambda: _beside(folder, ENFORMER),
+        "trainings": lambda: _beside(folder, TRAININGS),
         "in-vitro": lambda: _beside(folder, IN_VITRO),
         "parts": lambda: _parts(folder),
         "fdr": lambda: _fdr(folder),
@@ -104,9 +104,9 @@ def _overview(folder: Path) -> str:
 
 
 def _beside(folder: Path, others: Sequence[Protocol]) -> str:
-    """Each below the protocol that it differs from, by the label before the comma."""
-    known = {protocol.label: protocol for protocol in PROTOCOLS}
-    pairs = [each for protocol in others for each in (known[protocol.label.split(",")[0]], protocol)]
+    """Each below the protocol that it differs from, by the label before the last comma."""
+    known = {protocol.label: protocol for protocol in EVERY}
+    pairs = [each for protocol in others for each in (known[protocol.label.rpartition(",")[0]], protocol)]
     return _overview_of(folder, pairs)
 
 

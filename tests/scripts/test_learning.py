@@ -13,7 +13,7 @@ from tfbind.genome.regions import Region
 from tfbind.training.splits import Split
 
 # A run: factors that each fold learns from, Mb, and the AUPRC of A and B.
-RUNS = {"human-h3-12f": ("ab", 3, 0.1), "human-h3-24f": ("abc", 3, 0.2), "human-h3": ("abcd", 3, 0.4)}
+RUNS = {"human-h3-12f": ("ab", 3, 0.1), "human-h3-24f": ("abc", 3, 0.2), "human-h3-shorter": ("abcd", 3, 0.4)}
 
 
 def make_run(results, name: str, factors: str, megabases: int, auprc: float) -> None:

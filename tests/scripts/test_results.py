@@ -166,6 +166,13 @@ def test_blocks_say_what_is_counted_by_hand(copies):
     assert "25.0 %" in made["fdr"] and "2.0 min" in made["protocols"]
 
 
+def test_what_differs_from_another_stands_below_it(copies):
+    named = {name: [row[0] for row in cells(blocks(copies)[name]())[2:]] for name in ("trainings", "in-vitro")}
+    assert named["trainings"] == ["H1", "H1, by an Enformer", "H3", "H3, trained for a third"]
+    # With fewer motifs, and trained as that one is.
+    assert named["in-vitro"][2:] == ["H3, trained for a third", "H3, trained for a third, motifs in vitro"]
+
+
 def test_alternative_texts_name_what_a_figure_shows(copies, tmp_path):
     shutil.copytree(copies, tmp_path, dirs_exist_ok=True)
     made = blocks(tmp_path)
