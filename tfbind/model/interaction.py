@@ -95,9 +95,6 @@ class Filip(nn.Module):
         """
         d = self._normalised(dna, self.dna_norm)
         p, real = self.prepared(factor, mask)
-        if self.pooling == "log_mean_exp":
-            # Before they meet: there are far more products than tokens.
-            p = p / self.temperature.reshape(-1, 1)
         how = "bnhd,tkhd->bnthk" if dna.ndim == 3 else "btnhd,btkhd->bnthk"
         return self.map_norm(self._pool(torch.einsum(how, d, p), real.unsqueeze(1)))
 
@@ -107,9 +104,15 @@ class Filip(nn.Module):
         return self.dna_norm.kind == self.factor_norm.kind == "cosine"
 
     def prepared(self, factor: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised factor tokens (..., K, heads, dim), with a null token if there is one, and which count."""
+        """Factor tokens (..., K, heads, dim), with a null token if there is one, and which count.
+
+        Normalised, and divided by tau, where there is one: there are far more products than tokens.
+        """
         factor, mask = self._with_null(factor, mask)
-        return self._normalised(factor, self.factor_norm), mask | ~mask.any(-1, keepdim=True)
+        tokens = self._normalised(factor, self.factor_norm)
+        if self.pooling == "log_mean_exp":
+            tokens = tokens / self.temperature.reshape(-1, 1)
+        return tokens, mask | ~mask.any(-1, keepdim=True)
 
     def _with_null(self, factor: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """A token that stands for `nothing here` in every factor, normalised like all others."""

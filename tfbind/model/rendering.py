@@ -214,8 +214,6 @@ class _Group:
         prepared = [filip.prepared(head.encoder.tokens(factor.pooled), factor.mask) for factor in alone]
         tokens, real = (torch.cat(part) for part in zip(*prepared, strict=True))
         self.tau = filip.temperature.expand(filip.heads).reshape(-1, 1, 1)
-        if filip.pooling == "log_mean_exp":
-            tokens = tokens / self.tau.reshape(-1, 1)
         self.bounded = filip.is_cosine and self.tau.min().item() * BOUND > 1
         self.tokens = _filled(tokens, fill).permute(2, 1, 0, 3).flatten(1, 2).contiguous()
         self.real = None if real.all() else F.pad(real, (0, 0, 0, fill), value=True).T

@@ -41,8 +41,7 @@ class WindowDropout(nn.Module):
         keys = self._keys(len(x))
         rows = x.unsqueeze(0) if self.shared else x
         kept = torch.empty(rows.shape, device=x.device)
-        for row, key in zip(kept, keys, strict=True):
-            _draw(row, 1 - self.p, _mix(key, self.stream))
+        _draw(kept, 1 - self.p, [_mix(key, self.stream) for key in keys])
         scale = kept.div_(1 - self.p).to(x.dtype)
         return x * (scale.squeeze(0) if self.shared else scale)
 
@@ -152,14 +151,17 @@ def _per_channel(values: Tensor, like: Tensor) -> Tensor:
     return values.view(1, -1, *(1 for _ in like.shape[2:]))
 
 
-def _draw(row: Tensor, probability: float, seed: int) -> None:
-    """Fill with 1, as often as that, and 0."""
-    if row.device.type != "cpu":
-        row.bernoulli_(probability, generator=torch.Generator(device=row.device).manual_seed(seed))
+def _draw(rows: Tensor, probability: float, seeds: Sequence[int]) -> None:
+    """Fill each row with 1, as often as that, and 0, by its own seed."""
+    if rows.device.type != "cpu":
+        generator = torch.Generator(device=rows.device)
+        for row, seed in zip(rows, seeds, strict=True):
+            row.bernoulli_(probability, generator=generator.manual_seed(seed))
         return
     # Of 16 random bits each: a tenth of the time that torch takes on a CPU.
-    bits = np.random.SFC64(seed).random_raw(-(-row.numel() // 4)).view(np.uint16)[: row.numel()]
-    row.copy_(torch.from_numpy(bits < round(probability * 2**16)).view(row.shape))
+    for row, seed in zip(rows, seeds, strict=True):
+        bits = np.random.SFC64(seed).random_raw(-(-row.numel() // 4)).view(np.uint16)[: row.numel()]
+        row.copy_(torch.from_numpy(bits < round(probability * 2**16)).view(row.shape))
 
 
 _SHARED = 0x5DEECE66D
