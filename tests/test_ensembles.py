@@ -29,7 +29,7 @@ from tfbind.model.ensemble import EnsembleModel, open_checkpoint
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
 from tfbind.training.calibration import log_loss
-from tfbind.training.ensemble import calibrated, join, joined_manifest, shared_validation
+from tfbind.training.ensemble import calibrated, join, joined_manifest, member_seed, run_seeds, shared_validation
 from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
 
@@ -123,6 +123,12 @@ def test_members_of_other_seeds_are_other_models(ensemble):
     one, other = ensemble.members
     assert one.checksum != other.checksum
     assert [each.about["manifest"]["seed"] for each in ensemble.members] == [2, 1_000_002]
+
+
+@pytest.mark.parametrize("runs", [[4], [4, 5], [0, 0], [5, 4, 1_000_003]])
+@pytest.mark.parametrize("members", [1, 3])
+def test_members_are_told_by_the_seed_of_their_run(runs, members):
+    assert run_seeds([member_seed(seed, member) for seed in runs for member in range(members)]) == runs
 
 
 def test_an_ensemble_is_the_calibrated_mean_of_what_its_members_predict(tiny_run, made, ensemble, alone):

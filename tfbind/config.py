@@ -863,7 +863,8 @@ class TrainingSettings(Section):
         1,
         ge=1,
         description="Models that are trained, each from another seed, and render as one: the mean of their "
-        "probabilities. It costs as many times the training, embedding and rendering.",
+        "probabilities. It costs as many times the training, embedding and rendering. In a cross-validation, "
+        "too: each of `evaluation.seeds` is one.",
     )
     motif_loss: float = Field(
         0.0,

@@ -142,16 +142,19 @@ def _folds(run: Path, logs: Path | None) -> Iterator[dict[str, Any]]:
             "n_trained": len(split.experiments),
             "n_tested": len(split.tested),
             "bin_bp": split.bin,
-            "train_seconds": math.nan if logs is None else _mean(list(_seconds(logs / fold))),
+            "train_seconds": math.nan if logs is None else _mean(_seconds(logs / fold)),
             "test": " ".join(map(str, split.test)),
         }
 
 
-def _seconds(logs: Path) -> Iterator[float]:
-    """Wall seconds of the trainings of a fold, as Snakemake measured them."""
-    for path in sorted(logs.glob("*/train.benchmark.tsv")):
+def _seconds(logs: Path) -> list[float]:
+    """Wall seconds of the training of each seed of a fold, as Snakemake measured them; of all members of one."""
+    by_seed: dict[str, float] = {}
+    for path in sorted(logs.rglob("train.benchmark.tsv")):
+        seed = path.relative_to(logs).parts[0]
         for _, row in read_rows(path, ("s",), mend=_MEND):
-            yield float(row["s"])
+            by_seed[seed] = by_seed.get(seed, 0.0) + float(row["s"])
+    return list(by_seed.values())
 
 
 def _kept(path: Path, columns: Sequence[str], column: str, value: str) -> list[dict[str, str]]:

@@ -220,6 +220,19 @@ def test_a_cross_validation_trains_each_fold_by_each_seed(mini, overlay):
     assert not {"split", "train", "embed", "evaluate", "render", "factor_cnn_fold"} & run.steps
 
 
+def test_each_seed_of_a_cross_validation_is_an_ensemble_where_one_is_asked_for(mini, overlay):
+    changed = {
+        "splits": {"folds": {"over": "factors", "count": 2}},
+        "evaluation": {"seeds": [0, 3]},
+        "training": {"ensemble": 3},
+    }
+    run = mini.dry_run("cross_validation", config=["config/mini.yaml", overlay(changed)])
+    own = {"train_fold": 12, "ensemble_seed": 4, "evaluate_fold": 4, "ensemble_fold": 2}
+    assert own.items() <= run.jobs.items()
+    assert not {"train", "ensemble"} & run.steps
+    assert "results/mini/cross_validation/1/3/members/2/model" in run.output
+
+
 def test_without_folds_a_cross_validation_has_one(mini):
     run = mini.dry_run("results/mini/cross_validation/summary.tsv")
     assert (run.jobs["split_fold"], run.jobs["train_fold"], run.jobs["evaluate_fold"]) == (1, 3, 3)

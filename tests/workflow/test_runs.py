@@ -11,6 +11,8 @@ import pyBigWig
 import pytest
 import yaml
 
+from tfbind.training.ensemble import SEEDS_APART
+
 FACTORS = ("SIM1", "SIM2", "SIM3")
 CELL_TYPES = ("CT1", "CT2")
 PAGES = dict.fromkeys(("browser", "profiles", "factor_pages", "evaluation_pages", "overview", "report"), 1)
@@ -256,7 +258,8 @@ def test_a_cross_validation_of_two_folds_by_two_seeds(mini, overlay):
     changed = {
         "splits": {"folds": {"over": "cell_types"}},
         "evaluation": {"seeds": [4, 5], "bootstrap": 5},
-        "training": {"steps": 4},
+        # Of each seed, an ensemble.
+        "training": {"steps": 4, "ensemble": 2},
     }
     config = ["config/mini.yaml", overlay(changed)]
     threads = [f"{rule}=1" for rule in ("evaluate_fold", "evaluate_ensemble_fold")]
@@ -272,4 +275,6 @@ def test_a_cross_validation_of_two_folds_by_two_seeds(mini, overlay):
     for name in ("summary", "breakdown", "groups"):
         assert (folder / f"{name}.tsv").stat().st_size > 0
     assert "fold 1, all seeds: ensemble.json" in (folder / "report.html").read_text()
+    joined = json.loads((folder / "1/ensemble/model/ensemble.json").read_text())
+    assert joined["manifest"]["seed"] == [4, 4 + SEEDS_APART, 5, 5 + SEEDS_APART]
     assert mini.dry_run("cross_validation", config=config).nothing_to_do

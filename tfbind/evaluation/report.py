@@ -32,6 +32,7 @@ from tfbind.inputs import source_file
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import SignalTracks, open_genome_data
 from tfbind.prediction.embed import GenomeEmbedding, reach_of
+from tfbind.training.ensemble import run_seeds
 from tfbind.training.splits import Split
 from tfbind.training.targets import Targets
 
@@ -156,9 +157,9 @@ def _embedding(config: Config, scene: Scene, checkpoint: Checkpoint, folder: Pat
 
 
 def _seed_of(checkpoint: Checkpoint) -> str:
-    """Of a model's training; of an ensemble's, one after the other."""
+    """Of a model's training, or of an ensemble's run; of several runs as one, one after the other."""
     seed = checkpoint.about["manifest"]["seed"]
-    return "+".join(map(str, seed)) if isinstance(seed, list) else str(seed)
+    return "+".join(map(str, run_seeds(seed if isinstance(seed, list) else [seed])))
 
 
 def _named(scene: Scene) -> str:

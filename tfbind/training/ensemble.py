@@ -41,6 +41,17 @@ def member_seed(seed: int, member: int) -> int:
     return seed + member * SEEDS_APART
 
 
+def run_seeds(seeds: Sequence[int]) -> list[int]:
+    """The seeds of runs, of those of their members, which stand side by side as `member_seed` gives them."""
+    found: list[int] = []
+    before = None
+    for seed in seeds:
+        if before is None or seed != before + SEEDS_APART:
+            found.append(seed)
+        before = seed
+    return found
+
+
 def join(folders: Sequence[Path], members: Sequence[Checkpoint]) -> Checkpoint:
     """Models as one, whose thresholds are the means of its members'.
 

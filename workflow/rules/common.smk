@@ -279,14 +279,14 @@ def threads_of_each(trainings):
     return max(1, min(most, cores // trainings))
 
 
-def seed_option(wildcards):
-    """How `tfbind train` is told the seed of a training of a cross-validation."""
-    return ["--seed", wildcards.seed]
-
-
 def member_option(wildcards):
     """How `tfbind train` is told which member of an ensemble it trains."""
     return ["--member", wildcards.member] if MEMBER else []
+
+
+def seed_and_member_option(wildcards):
+    """The same of a cross-validation, whose ensembles differ in their seed."""
+    return ["--seed", wildcards.seed, *member_option(wildcards)]
 
 
 # --- what a profile gives a job: no rule says anything of a site, and no change of it reruns anything --------------

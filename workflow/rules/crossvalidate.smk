@@ -2,12 +2,16 @@
 #
 #     snakemake ... cross_validation
 #
-# A configuration without splits.folds has one fold, `all`. No job embeds the genome, only the regions of its test.
+# A configuration without splits.folds has one fold, `all`. Where training.ensemble is more than 1, each seed of a fold is
+# an ensemble of so many trainings. No job embeds the genome, only the regions of its test.
 
 CROSS_VALIDATION = f"{RESULTS}/cross_validation"
 RUN_OF_FOLD = f"{CROSS_VALIDATION}/{{fold}}/{{seed}}"
 LOGS_OF_FOLD = f"{LOGS}/cross_validation/{{fold}}/{{seed}}"
 FOLDS = fold_names(CONFIG, TABLES)
+TRAININGS = len(FOLDS) * len(CONFIG.evaluation.seeds) * len(MEMBERS)
+# What is scored: of a training, or of those of the seed's ensemble.
+MODEL_OF_FOLD = f"{RUN_OF_FOLD}/model"
 
 
 use rule split as split_fold with:
@@ -36,22 +40,26 @@ use rule train as train_fold with:
         trunk=trunk_files(),
     output:
         model=report(
-            directory(f"{RUN_OF_FOLD}/model"),
+            directory(f"{RUN_OF_FOLD}/{MEMBER}model"),
             patterns=[r"{file,.+\.json}"],
-            **listed(FILES, "train", "fold {fold}, seed {seed}: {file}"),
+            **listed(
+                FILES, "train", f"fold {{fold}}, seed {{seed}}: {MEMBER}{{file}}"
+            ),
         ),
         history=report(
-            f"{RUN_OF_FOLD}/history.tsv",
-            **listed(WHY, "train", "fold {fold}, seed {seed}: history.tsv"),
+            f"{RUN_OF_FOLD}/{MEMBER}history.tsv",
+            **listed(
+                WHY, "train", f"fold {{fold}}, seed {{seed}}: {MEMBER}history.tsv"
+            ),
         ),
     log:
-        f"{LOGS_OF_FOLD}/train.log",
+        f"{LOGS_OF_FOLD}/{MEMBER}train.log",
     benchmark:
-        f"{LOGS_OF_FOLD}/train.benchmark.tsv"
-    threads: threads_of_each(len(FOLDS) * len(CONFIG.evaluation.seeds))
+        f"{LOGS_OF_FOLD}/{MEMBER}train.benchmark.tsv"
+    threads: threads_of_each(TRAININGS)
     params:
-        state=f"{RUN_OF_FOLD}/state",
-        member=seed_option,
+        state=f"{RUN_OF_FOLD}/{MEMBER}state",
+        member=seed_and_member_option,
 
 
 # Once a fold: other predictors differ between its trainings in nothing, either.
@@ -82,7 +90,7 @@ use rule evaluate as evaluate_fold with:
         factors=rules.factors.output,
         targets=rules.targets.output,
         split=rules.split_fold.output,
-        model=rules.train_fold.output.model,
+        model=MODEL_OF_FOLD,
         accessibility=ACCESSIBILITY_TRACKS,
         signals=SIGNAL_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),

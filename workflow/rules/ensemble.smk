@@ -1,5 +1,5 @@
-# Trainings that differ in their seed alone, joined to one model: those of a fold of a cross-validation, and those of a
-# run whose training.ensemble is more than 1.
+# Trainings that differ in their seed alone, joined to one model: all of a fold of a cross-validation; and, where
+# training.ensemble is more than 1, those of a run, and those of each seed of a fold.
 
 
 rule ensemble_fold:
@@ -11,7 +11,7 @@ rule ensemble_fold:
         signals=TRAINED_SIGNALS,
         contexts=contexts_of(TRAINED_CELL_TYPES),
         models=expand(
-            rules.train_fold.output.model,
+            MODEL_OF_FOLD,
             seed=CONFIG.evaluation.seeds,
             allow_missing=True,
         ),
@@ -19,7 +19,7 @@ rule ensemble_fold:
         report(
             directory(f"{CROSS_VALIDATION}/{{fold}}/ensemble/model"),
             patterns=[r"{file,.+\.json}"],
-            **listed(FILES, "ensemble_fold", "fold {fold}, all seeds: {file}"),
+            **listed(FILES, "ensemble", "fold {fold}, all seeds: {file}"),
         ),
     log:
         f"{LOGS}/cross_validation/{{fold}}/ensemble/ensemble.log",
@@ -62,6 +62,28 @@ if MEMBER:
             f"{LOGS}/ensemble.log",
         benchmark:
             f"{LOGS}/ensemble.benchmark.tsv"
+
+    use rule ensemble_fold as ensemble_seed with:
+        input:
+            reference=rules.reference.output,
+            factors=rules.factors.output,
+            targets=rules.targets.output,
+            accessibility=TRAINED_TRACKS,
+            signals=TRAINED_SIGNALS,
+            contexts=contexts_of(TRAINED_CELL_TYPES),
+            models=expand(
+                rules.train_fold.output.model, member=MEMBERS, allow_missing=True
+            ),
+        output:
+            report(
+                directory(MODEL_OF_FOLD),
+                patterns=[r"{file,.+\.json}"],
+                **listed(FILES, "ensemble", "fold {fold}, seed {seed}: {file}"),
+            ),
+        log:
+            f"{LOGS_OF_FOLD}/ensemble.log",
+        benchmark:
+            f"{LOGS_OF_FOLD}/ensemble.benchmark.tsv"
 
 
 use rule evaluate_fold as evaluate_ensemble_fold with:

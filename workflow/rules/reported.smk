@@ -23,7 +23,6 @@ TELLS = {
     "history.tsv": "loss and validation score by step",
     "plot_history": "loss and validation score by step",
     "ensemble": "settings, training manifest, thresholds and checksum of the models as one",
-    "ensemble_fold": "settings, training manifest, thresholds and checksum of the models as one",
     "embed": "model, genome and place of a shard",
     "assemble": "model, genome and checksums of the genome embedding",
     "tracks.tsv": "calls and thresholds of each track",
