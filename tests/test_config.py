@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tfbind.config import Config, load_config, parse_config
+from tfbind.config import Config, load_config, member_config, parse_config
 from tfbind.core.errors import InputError
 
 SHA = "0" * 64
@@ -270,6 +270,41 @@ def test_several_files_lie_on_all_that_they_extend(tmp_path):
     both = tmp_path / "both.yaml"
     both.write_text(f"extends: [{one}, {two}]\nname: both\n")
     assert load_config(both).training.balance == 0.75
+
+
+def test_members_take_turns_with_variants(tmp_path):
+    own, other = tmp_path / "own.yaml", tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(values(name="other", model={"hidden": 24}, training={"steps": 7})))
+    training = {"steps": 9, "ensemble": 3, "variants": [str(other)]}
+    own.write_text(yaml.safe_dump(values(name="own", model={"hidden": 32}, training=training)))
+    config = load_config(own)
+    found = [member_config(config, member) for member in range(3)]
+    assert [each.training.steps for each in found] == [9, 7, 9]
+    assert [each.model.hidden for each in found] == [32, 24, 32]
+    assert {(each.name, each.training.ensemble) for each in found} == {("own", 3)}
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"windows": {"length": 4096, "core": 3072}}, "has other windows than the configuration"),
+        ({"training": {"losses": {"track": 1.0}}}, "learns from the signal of experiments"),
+        ({"model": {"hiden": 3}}, "did you mean 'hidden'"),
+    ],
+)
+def test_a_variant_that_does_not_fit_is_an_error(tmp_path, other, words):
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump(values(**other)))
+    config = parse_config(values(training={"ensemble": 2, "variants": [str(path)]}))
+    assert member_config(config, 0) is config
+    with pytest.raises(InputError) as error:
+        member_config(config, 1)
+    assert words in str(error.value)
+
+
+def test_each_variant_needs_a_member():
+    with pytest.raises(InputError, match="an ensemble of 1 has no member for each of 2 configurations"):
+        parse_config(values(training={"variants": ["other.yaml"]}))
 
 
 def test_what_a_configuration_says_of_itself_is_not_inherited(tmp_path):

@@ -131,6 +131,24 @@ def test_members_are_told_by_the_seed_of_their_run(runs, members):
     assert run_seeds([member_seed(seed, member) for seed in runs for member in range(members)]) == runs
 
 
+def test_a_member_of_a_variant_is_trained_by_it_and_joined(tiny_run, tmp_path):
+    values = yaml.safe_load(tiny_run.config.read_text())
+    variant, config = tmp_path / "variant.yaml", tmp_path / "config.yaml"
+    # Of other DNA tokens, too: what members say of a bin need not be as wide.
+    other = values | {"model": values["model"] | {"rank": 12, "heads": 4}}
+    variant.write_text(yaml.safe_dump(other | {"training": values["training"] | {"steps": 2}}))
+    values["training"] |= {"ensemble": 2, "variants": [str(variant)]}
+    config.write_text(yaml.safe_dump(values))
+    places = {"state": tmp_path / "state", "history": tmp_path / "history.tsv", "output": tmp_path / "1"}
+    run(tiny_run, *tiny_run.arguments("train", config=config, member=1, **places))
+    folders = [tiny_run.results / "model", tmp_path / "1"]
+    members = [load_checkpoint(folder) for folder in folders]
+    assert members[1].model.rank == 12 != members[0].model.rank
+    assert [member.about["manifest"]["seed"] for member in members] == [2, member_seed(2, 1)]
+    both = EnsembleModel([member.model for member in join(folders, members).members])
+    assert both.rank == 12 + members[0].model.rank
+
+
 def test_an_ensemble_is_the_calibrated_mean_of_what_its_members_predict(tiny_run, made, ensemble, alone):
     mean = torch.as_tensor(np.mean(alone, axis=0))
     expected = read_calibration(ensemble.about)(mean.logit()).sigmoid().numpy()

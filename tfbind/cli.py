@@ -463,7 +463,10 @@ def homology(configs: tuple[Path, ...], reference: Path, targets: Path, split: P
     "--seed", type=click.IntRange(min=0), help="Seed of the training; that of the configuration if not given."
 )
 @click.option(
-    "--member", type=click.IntRange(min=0), default=0, help="Which of training.ensemble models, from 0: its seed."
+    "--member",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Which of training.ensemble models, from 0: its seed and, with training.variants, its configuration.",
 )
 @threads_option
 @gpus_option
@@ -495,6 +498,7 @@ def train(
     Stopped and started again, it goes on exactly where it was. SIGTERM, SIGUSR1 or Ctrl-C stop it after the step
     that it is in, with exit status 128 + the signal's number; killed, it goes on from its last validation.
     """
+    from tfbind.config import member_config
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
     from tfbind.model.device import reported
@@ -507,6 +511,7 @@ def train(
 
     config, dataset = _read(configs)
     _require_member(member, config)
+    config = member_config(config, member)
     config = config.model_copy(update={"seed": member_seed(config.seed if seed is None else seed, member)})
     device = _device(config, gpus)
     processes = processes or (max(1, gpus) if device.type == "cuda" else 1)

@@ -866,6 +866,11 @@ class TrainingSettings(Section):
         "probabilities. It costs as many times the training, embedding and rendering. In a cross-validation, "
         "too: each of `evaluation.seeds` is one.",
     )
+    variants: list[Path] = Field(
+        [],
+        description="Further configurations, of which members of the ensemble take `model` and `training`, in "
+        "turns with this one's: models that err otherwise are better together. All else is as this one says.",
+    )
     motif_loss: float = Field(
         0.0,
         ge=0,
@@ -904,6 +909,15 @@ class TrainingSettings(Section):
         if self.gradient_checkpointing and self.fine_tuning.mode == "frozen":
             raise ValueError(
                 "gradient_checkpointing does nothing where fine_tuning.mode is frozen: set it to false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _members_of_every_variant(self) -> TrainingSettings:
+        if self.variants and self.ensemble <= len(self.variants):
+            raise ValueError(
+                f"an ensemble of {self.ensemble} has no member for each of {1 + len(self.variants)} "
+                "configurations, its own and those of variants: set ensemble to as many or more"
             )
         return self
 
@@ -1127,6 +1141,46 @@ def load_config(paths: Path | Sequence[Path]) -> Config:
     for path in paths:
         merged = merge_values(merged, read_yaml(path))
     return parse_config(with_all_bases(merged, paths), file=", ".join(map(str, paths)))
+
+
+def member_config(config: Config, member: int) -> Config:
+    """The configuration by which a member of `training.ensemble` is trained, but for its seed.
+
+    Members take turns: the first is the configuration's own, the next that of the first of `training.variants`.
+
+    Parameters
+    ----------
+    member
+        From 0.
+
+    Raises
+    ------
+    InputError
+        As `load_config`, of a variant; one that cuts windows otherwise, or that learns from what the targets of
+        this configuration do not hold.
+    """
+    variants = config.training.variants
+    which = member % (1 + len(variants))
+    if which == 0:
+        return config
+    path = variants[which - 1]
+    other = load_config(path)
+    if other.windows != config.windows:
+        raise InputError(
+            "has other windows than the configuration whose variant it is",
+            file=path,
+            key="windows",
+            mend="let both have the same: members render as one, bin by bin",
+        )
+    if further := sorted(set(other.training.losses.arrays) - set(config.training.losses.arrays)):
+        raise InputError(
+            f"learns from the {further[0]} of experiments, which the configuration whose variant it is does not",
+            file=path,
+            key="training.losses",
+            mend="give both the same losses, or this one fewer",
+        )
+    members = {"ensemble": config.training.ensemble, "variants": variants}
+    return config.model_copy(update={"model": other.model, "training": other.training.model_copy(update=members)})
 
 
 def with_all_bases(merged: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:

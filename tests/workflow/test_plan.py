@@ -233,6 +233,17 @@ def test_each_seed_of_a_cross_validation_is_an_ensemble_where_one_is_asked_for(m
     assert "results/mini/cross_validation/1/3/members/2/model" in run.output
 
 
+def test_a_variant_is_read_before_anything_is_trained(mini, overlay):
+    variant = mini.path / "config/variant.yaml"
+    variant.write_text("extends: config/mini.yaml\ntraining: {steps: 3}\n")
+    changed = {"training": {"ensemble": 2, "variants": ["config/variant.yaml"]}}
+    config = ["config/mini.yaml", overlay(changed)]
+    assert mini.dry_run(config=config).jobs["train"] == 2
+    variant.write_text("extends: config/mini.yaml\nwindows: {length: 4096, core: 2048}\n")
+    refused = mini.dry_run(config=config, fails=True)
+    assert "config/variant.yaml" in refused.output and "other windows" in refused.output
+
+
 def test_without_folds_a_cross_validation_has_one(mini):
     run = mini.dry_run("results/mini/cross_validation/summary.tsv")
     assert (run.jobs["split_fold"], run.jobs["train_fold"], run.jobs["evaluate_fold"]) == (1, 3, 3)

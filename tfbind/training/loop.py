@@ -600,8 +600,8 @@ def _require_enough_windows(settings: TrainingSettings) -> None:
         )
 
 
-# Where embeddings are kept, and how many; and how many further models there are.
-_CHANGES_NOTHING = {"ensemble": True, "fine_tuning": {"cache": {"folder", "gigabytes"}}}
+# Where embeddings are kept, and how many; and what further models there are.
+_CHANGES_NOTHING = {"ensemble": True, "variants": True, "fine_tuning": {"cache": {"folder", "gigabytes"}}}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

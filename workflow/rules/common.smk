@@ -7,7 +7,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-from tfbind.config import config_text, parse_config, with_all_bases
+from tfbind.config import config_text, member_config, parse_config, with_all_bases
 from tfbind.contexts.text import local_encoder
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
@@ -38,7 +38,10 @@ def require_members(settings):
 
 
 def checked_inputs():
-    """Configuration and tables; what is wrong with them is told in the user's words before anything runs."""
+    """Configuration and tables, and by what configuration each member of an ensemble is trained.
+
+    What is wrong with them is told in the user's words before anything runs.
+    """
     files = workflow.overwrite_configfiles or workflow.configfiles
     try:
         values = with_all_bases(config, [Path(file) for file in files])
@@ -46,15 +49,19 @@ def checked_inputs():
         tables = read_tables(settings)
         check_files(tables, settings)
         require_members(settings)
+        networks = [
+            member_config(settings, member)
+            for member in range(settings.training.ensemble)
+        ]
     except InputError as error:
         raise WorkflowError(str(error)) from None
     # Its messages are harder to read than those above, so it comes second: it says that the schema is true.
     effective = yaml.safe_load(config_text(settings))
     validate(effective, "../schemas/config.schema.json", set_default=False)
-    return settings, tables
+    return settings, tables, networks
 
 
-CONFIG, TABLES = checked_inputs()
+CONFIG, TABLES, NETWORKS = checked_inputs()
 
 # --- where things lie -----------------------------------------------------------------------------------------
 
@@ -136,12 +143,13 @@ def text_encoder_files():
 
 
 def trunk_files():
-    """The files of the pretrained trunk, if there is one and it is on this machine."""
-    given = CONFIG.model.trunk.pretrained
-    if given is not None and Path(given).is_file():
-        return [given]
-    local = given is not None and Path(given).is_dir()
-    return [path.as_posix() for path in model_files(Path(given))] if local else []
+    """The files of the pretrained trunks that are on this machine."""
+    given = {network.model.trunk.pretrained for network in NETWORKS} - {None}
+    paths = [Path(each) for each in sorted(given)]
+    folders = [
+        file.as_posix() for path in paths if path.is_dir() for file in model_files(path)
+    ]
+    return [path.as_posix() for path in paths if path.is_file()] + folders
 
 
 def signal_files():

@@ -22,6 +22,7 @@
 #   model, training                               train
 #   training.fine_tuning.cache.folder, .gigabytes none: training is the same wherever they are kept
 #   training.ensemble                             ensemble; train, of members that are new, and of all from 1 to more
+#   training.variants                             train, of members that are trained otherwise then
 #   evaluation.seeds                              train_fold, of those that are new
 #   evaluation.promoters, .bootstrap, .dream_rule evaluate; of promoters, browser
 #   prediction.fdr                                train (it sets the thresholds)
@@ -82,19 +83,25 @@ DEPENDS_ON = {
 CHANGES_NOTHING = {
     "training": {
         "ensemble": True,
+        "variants": True,
         "fine_tuning": {"cache": {"folder", "gigabytes"}},
     }
 }
 
 
-def settings_of(step):
+def settings_of(step, config=CONFIG):
     """The part of the configuration that a step depends on, by key."""
-    return {key: setting(key) for key in DEPENDS_ON[step]}
+    return {key: setting(key, config) for key in DEPENDS_ON[step]}
 
 
-def setting(key):
+def settings_of_member(wildcards):
+    """What a training depends on: a member of an ensemble may have a network of its own."""
+    return settings_of("train", NETWORKS[int(wildcards.get("member", 0))])
+
+
+def setting(key, config):
     """The value at a key such as `prediction.fdr`."""
-    value = CONFIG.model_dump(mode="json", exclude=CHANGES_NOTHING)
+    value = config.model_dump(mode="json", exclude=CHANGES_NOTHING)
     for part in key.split("."):
         value = value[part]
     return value

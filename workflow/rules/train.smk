@@ -36,7 +36,7 @@ rule train:
         contexts=contexts_option,
         state=f"{RESULTS}/{MEMBER}training/state",
         member=member_option,
-        settings=settings_of("train"),
+        settings=settings_of_member,
         launcher=launcher,
         gpus=gpus,
     shell:
