@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tfbind.config import Config, load_config, member_config, parse_config
+from tfbind.config import Config, load_config, member_configs, parse_config
 from tfbind.core.errors import InputError
 
 SHA = "0" * 64
@@ -278,7 +278,7 @@ def test_members_take_turns_with_variants(tmp_path):
     training = {"steps": 9, "ensemble": 3, "variants": [str(other)]}
     own.write_text(yaml.safe_dump(values(name="own", model={"hidden": 32}, training=training)))
     config = load_config(own)
-    found = [member_config(config, member) for member in range(3)]
+    found = member_configs(config)
     assert [each.training.steps for each in found] == [9, 7, 9]
     assert [each.model.hidden for each in found] == [32, 24, 32]
     assert {(each.name, each.training.ensemble) for each in found} == {("own", 3)}
@@ -296,10 +296,14 @@ def test_a_variant_that_does_not_fit_is_an_error(tmp_path, other, words):
     path = tmp_path / "other.yaml"
     path.write_text(yaml.safe_dump(values(**other)))
     config = parse_config(values(training={"ensemble": 2, "variants": [str(path)]}))
-    assert member_config(config, 0) is config
     with pytest.raises(InputError) as error:
-        member_config(config, 1)
+        member_configs(config)
     assert words in str(error.value)
+
+
+def test_seeds_of_a_cross_validation_are_those_of_no_others_members():
+    with pytest.raises(InputError, match="are those of members of one ensemble"):
+        parse_config(values(evaluation={"seeds": [3, 1_000_003]}))
 
 
 def test_each_variant_needs_a_member():

@@ -148,11 +148,13 @@ def check(configs: tuple[Path, ...]) -> None:
     Proteins and motifs are read, too, if their files are there; genome, peaks and accessibility are looked for,
     and read by the steps that need them.
     """
+    from tfbind.config import member_configs
     from tfbind.inputs import check_factors, source_file
     from tfbind.tables import accessions_to_fetch, check_files, factor_sources, sources
 
     config, dataset = _read(configs)
     check_files(dataset, config)
+    member_configs(config)
     found = sources(config, dataset)
     fetched = accessions_to_fetch(config, dataset)
     for source in found:
@@ -498,7 +500,7 @@ def train(
     Stopped and started again, it goes on exactly where it was. SIGTERM, SIGUSR1 or Ctrl-C stop it after the step
     that it is in, with exit status 128 + the signal's number; killed, it goes on from its last validation.
     """
-    from tfbind.config import member_config
+    from tfbind.config import member_configs
     from tfbind.factors.factorset import FactorSet
     from tfbind.genome.reference import Reference
     from tfbind.model.device import reported
@@ -511,7 +513,7 @@ def train(
 
     config, dataset = _read(configs)
     _require_member(member, config)
-    config = member_config(config, member)
+    config = member_configs(config)[member]
     config = config.model_copy(update={"seed": member_seed(config.seed if seed is None else seed, member)})
     device = _device(config, gpus)
     processes = processes or (max(1, gpus) if device.type == "cuda" else 1)

@@ -869,7 +869,8 @@ class TrainingSettings(Section):
     variants: list[Path] = Field(
         [],
         description="Further configurations, of which members of the ensemble take `model` and `training`, in "
-        "turns with this one's: models that err otherwise are better together. All else is as this one says.",
+        "turns with this one's: models that err otherwise are better together. All else is as this one says. "
+        "Each is whole (such as one that extends another); what is laid over this one is not laid over them.",
     )
     motif_loss: float = Field(
         0.0,
@@ -976,6 +977,10 @@ class PredictionSettings(Section):
     )
 
 
+# Seeds of the members of an ensemble are as far apart, so that those of runs of neighbouring seeds are others.
+SEEDS_APART = 1_000_000
+
+
 class EvaluationSettings(Section):
     """How predictions are scored; see docs/evaluation.md."""
 
@@ -1011,6 +1016,8 @@ class EvaluationSettings(Section):
     def _distinct(self) -> EvaluationSettings:
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be different numbers, 0 or more")
+        if len({seed % SEEDS_APART for seed in self.seeds}) < len(self.seeds):
+            raise ValueError(f"seeds that lie {SEEDS_APART:,} apart are those of members of one ensemble")
         return self
 
 
@@ -1143,15 +1150,10 @@ def load_config(paths: Path | Sequence[Path]) -> Config:
     return parse_config(with_all_bases(merged, paths), file=", ".join(map(str, paths)))
 
 
-def member_config(config: Config, member: int) -> Config:
-    """The configuration by which a member of `training.ensemble` is trained, but for its seed.
+def member_configs(config: Config) -> list[Config]:
+    """The configurations by which the members of `training.ensemble` are trained, but for their seeds.
 
     Members take turns: the first is the configuration's own, the next that of the first of `training.variants`.
-
-    Parameters
-    ----------
-    member
-        From 0.
 
     Raises
     ------
@@ -1159,11 +1161,12 @@ def member_config(config: Config, member: int) -> Config:
         As `load_config`, of a variant; one that cuts windows otherwise, or that learns from what the targets of
         this configuration do not hold.
     """
-    variants = config.training.variants
-    which = member % (1 + len(variants))
-    if which == 0:
-        return config
-    path = variants[which - 1]
+    networks = [config, *(_variant(config, path) for path in config.training.variants)]
+    return [networks[member % len(networks)] for member in range(config.training.ensemble)]
+
+
+def _variant(config: Config, path: Path) -> Config:
+    """The configuration with the network of another one, and what that says of its training."""
     other = load_config(path)
     if other.windows != config.windows:
         raise InputError(
@@ -1179,7 +1182,7 @@ def member_config(config: Config, member: int) -> Config:
             key="training.losses",
             mend="give both the same losses, or this one fewer",
         )
-    members = {"ensemble": config.training.ensemble, "variants": variants}
+    members = {"ensemble": config.training.ensemble, "variants": config.training.variants}
     return config.model_copy(update={"model": other.model, "training": other.training.model_copy(update=members)})
 
 

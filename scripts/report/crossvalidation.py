@@ -55,7 +55,7 @@ def _folds(place: Place, path: Path) -> str:
         digits("test_mb", "tested on, Mb", 2),
         whole("n_trained", "experiments trained on"),
         whole("n_tested", "experiments tested"),
-        whole("train_seconds", "a training takes, s"),
+        whole("train_seconds", "training takes, s"),
     ]
     rows = read_rows(path, FOLD_COLUMNS, mend=_MEND)
     return "<h2>Folds</h2>" + table(place, path, rows, columns, identifier="folds", filtered=False)

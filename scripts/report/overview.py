@@ -14,7 +14,7 @@ from scripts.report.evaluation import means, picture_of
 from scripts.report.html import Column, Place, digits, escape, listed, table, whole, write_page
 from scripts.report.pages import EVALUATION, FACTORS, OVERVIEW, SPLIT, Pages
 from tfbind.config import Config, config_text
-from tfbind.core.files import read_json, sha256_bytes
+from tfbind.core.files import read_json, sha256_bytes, sha256_file
 from tfbind.evaluation.sites import TRACK_COLUMNS
 from tfbind.evaluation.tables import write_table
 from tfbind.evaluation.tsv import read_rows
@@ -120,6 +120,8 @@ def facts(pages: Pages) -> Iterator[Fact]:
         yield "version", library, version(library)
 
     yield "sha256", "configuration (results/.../config.yaml)", sha256_bytes(config_text(config).encode())
+    for path in config.training.variants:
+        yield "sha256", f"variant ({path})", sha256_file(path)
     yield "sha256", "genome", reference["checksum"]
     yield "sha256", "targets", targets["checksum"]
     yield "sha256", "split", split.checksum

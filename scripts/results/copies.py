@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from tfbind.core.errors import InputError
+from tfbind.core.files import read_json
 from tfbind.evaluation.crossvalidation import GROUP_COLUMNS, SUMMARY_COLUMNS, TOGETHER
 from tfbind.evaluation.fdr import COLUMNS as FDR_COLUMNS
 from tfbind.evaluation.loci import DREAM_BINS
 from tfbind.evaluation.tables import KEY, KINDS, MODEL, is_judgeable, read_metrics, write_table
 from tfbind.evaluation.tsv import read_rows
+from tfbind.model.checkpoint_files import ENSEMBLE_FILE
 from tfbind.training.splits import Split
 
 TABLES = ("folds", "summary", "groups", "experiments", "reliability", "fdr")
@@ -142,19 +144,27 @@ def _folds(run: Path, logs: Path | None) -> Iterator[dict[str, Any]]:
             "n_trained": len(split.experiments),
             "n_tested": len(split.tested),
             "bin_bp": split.bin,
-            "train_seconds": math.nan if logs is None else _mean(_seconds(logs / fold)),
+            "train_seconds": math.nan if logs is None else _mean(list(_seconds(run, logs, fold))),
             "test": " ".join(map(str, split.test)),
         }
 
 
-def _seconds(logs: Path) -> list[float]:
+def training_times(model: Path, logs: Path) -> list[Path]:
+    """The benchmarks of the training of a model, or of those of an ensemble, below the folder of its logs."""
+    path = model / ENSEMBLE_FILE
+    if not path.is_file():
+        return [logs / "train.benchmark.tsv"]
+    members = range(len(read_json(path)["members"]))
+    return [logs / f"members/{member}/train.benchmark.tsv" for member in members]
+
+
+def _seconds(run: Path, logs: Path, fold: str) -> Iterator[float]:
     """Wall seconds of the training of each seed of a fold, as Snakemake measured them; of all members of one."""
-    by_seed: dict[str, float] = {}
-    for path in sorted(logs.rglob("train.benchmark.tsv")):
-        seed = path.relative_to(logs).parts[0]
-        for _, row in read_rows(path, ("s",), mend=_MEND):
-            by_seed[seed] = by_seed.get(seed, 0.0) + float(row["s"])
-    return list(by_seed.values())
+    for seed in sorted({seed for each, seed in _gathered(run) if each == fold and "+" not in seed}):
+        paths = training_times(run / fold / seed / "model", logs / fold / seed)
+        if all(path.is_file() for path in paths):
+            rows = [row for path in paths for _, row in read_rows(path, ("s",), mend=_MEND)]
+            yield sum(float(row["s"]) for row in rows)
 
 
 def _kept(path: Path, columns: Sequence[str], column: str, value: str) -> list[dict[str, str]]:

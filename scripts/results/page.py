@@ -96,7 +96,7 @@ def _protocols(folder: Path) -> str:
                     _minutes(_mean_known([each["train_seconds"] for each in folds])),
                 ]
             )
-    return _table([*head, "bound bins", "a training takes"], lines)
+    return _table([*head, "bound bins", "training takes"], lines)
 
 
 def _overview(folder: Path) -> str:
@@ -106,8 +106,9 @@ def _overview(folder: Path) -> str:
 def _beside(folder: Path, others: Sequence[Protocol]) -> str:
     """Each below the protocol that it differs from, by the label before the last comma."""
     known = {protocol.label: protocol for protocol in EVERY}
-    pairs = [each for protocol in others for each in (known[protocol.label.rpartition(",")[0]], protocol)]
-    return _overview_of(folder, pairs)
+    pairs = (each for protocol in others for each in (known[protocol.label.rpartition(",")[0]], protocol))
+    # Once where several differ from it.
+    return _overview_of(folder, list(dict.fromkeys(pairs)))
 
 
 def _overview_of(folder: Path, protocols: Sequence[Protocol]) -> str:

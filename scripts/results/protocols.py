@@ -37,6 +37,7 @@ PROTOCOLS = (
 # label adds to, from the last comma on.
 TRAININGS = (
     Protocol("human-h1-enformer", "H1, by an Enformer", f"nothing but {HUMAN_END}"),
+    Protocol("human-h1-both", "H1, by both as one", f"nothing but {HUMAN_END}"),
     Protocol("human-h3-shorter", "H3, trained for a third", f"as H3; {HUMAN_END}"),
 )
 IN_VITRO = (

@@ -15,6 +15,7 @@ from scripts.results.copies import TABLES, copy_protocol, evaluations_of, is_cop
 from scripts.results.figures import figures
 from scripts.results.page import BLOCK, NOT_RUN, blocks, filled
 from tfbind.core.errors import InputError
+from tfbind.core.files import write_json
 from tfbind.evaluation.crossvalidation import gather_folds
 from tfbind.evaluation.fdr import write_fdr
 from tfbind.evaluation.tables import in_order, write_breakdown, write_metrics, write_reliability
@@ -76,10 +77,12 @@ def make_run(root: Path, name: str = NAME) -> Path:
         Split(genome="g", bin=64, **parts, experiments=("C.K562",), tested=("A.K562",)).write(
             run / fold / "split.json"
         )
-        # One seed is an ensemble of two.
+        # One seed is an ensemble of two; there were more members once.
+        write_json(run / fold / "1/model/ensemble.json", {"members": [{}, {}]})
         logs = root / "logs" / name / "cross_validation" / fold
         whole = 60 + 120 * int(fold)
-        for each, seconds in (("0", whole), ("1/members/0", 20), ("1/members/1", whole - 20)):
+        members = {"1/members/0": 20, "1/members/1": whole - 20, "1/members/2": 999}
+        for each, seconds in {"0": whole, **members}.items():
             (logs / each).mkdir(parents=True)
             (logs / each / "train.benchmark.tsv").write_text(f"s\th:m:s\n{seconds}.0\t-\n")
     gather_folds(made, run)
@@ -171,7 +174,8 @@ def test_blocks_say_what_is_counted_by_hand(copies):
 
 def test_what_differs_from_another_stands_below_it(copies):
     named = {name: [row[0] for row in cells(blocks(copies)[name]())[2:]] for name in ("trainings", "in-vitro")}
-    assert named["trainings"] == ["H1", "H1, by an Enformer", "H3", "H3, trained for a third"]
+    h1 = ["H1", "H1, by an Enformer", "H1, by both as one"]
+    assert named["trainings"] == [*h1, "H3", "H3, trained for a third"]
     # With fewer motifs, and trained as that one is.
     assert named["in-vitro"][2:] == ["H3, trained for a third", "H3, trained for a third, motifs in vitro"]
 

@@ -239,6 +239,12 @@ def test_a_variant_is_read_before_anything_is_trained(mini, overlay):
     changed = {"training": {"ensemble": 2, "variants": ["config/variant.yaml"]}}
     config = ["config/mini.yaml", overlay(changed)]
     assert mini.dry_run(config=config).jobs["train"] == 2
+    # What it said when the run began holds until it is run again.
+    mini.snakemake("--cores", "1", "results/mini/factors", config=config)
+    effective = load_config(mini.path / "results/mini/config.yaml")
+    (path,) = effective.training.variants
+    assert path.as_posix() == "results/mini/variants/1.yaml"
+    assert load_config(mini.path / path).training.steps == 3
     variant.write_text("extends: config/mini.yaml\nwindows: {length: 4096, core: 2048}\n")
     refused = mini.dry_run(config=config, fails=True)
     assert "config/variant.yaml" in refused.output and "other windows" in refused.output

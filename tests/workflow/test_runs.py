@@ -11,7 +11,7 @@ import pyBigWig
 import pytest
 import yaml
 
-from tfbind.training.ensemble import SEEDS_APART
+from tfbind.config import SEEDS_APART
 
 FACTORS = ("SIM1", "SIM2", "SIM3")
 CELL_TYPES = ("CT1", "CT2")

@@ -192,7 +192,8 @@ def _identity(config: Config, folders: DataFolders) -> dict[str, Any]:
     """What the scores of a variant belong to."""
     return {
         "tfbind": tfbind.__version__,
-        "config": config.model_dump(mode="json"),
+        # Of one network, whatever else an ensemble is of.
+        "config": config.model_dump(mode="json", exclude={"training": {"variants"}}),
         "genome": folders.reference.checksum,
         "factors": folders.factor_set.checksum,
         "targets": folders.targets.about["checksum"],

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfbind.config import Config
+from tfbind.config import SEEDS_APART, Config
 from tfbind.contexts.contextset import ContextSet
 from tfbind.core.errors import InputError
 from tfbind.factors.factorset import FactorSet
@@ -26,8 +26,6 @@ from tfbind.training.run import pairs_of
 from tfbind.training.targets import Targets
 from tfbind.training.validation import Validator
 
-# Far apart, so that the members of runs whose seeds are neighbours are others.
-SEEDS_APART = 1_000_000
 # What of a manifest must be equal.
 _SAME_OF_MANIFEST = ("genome",)
 # What is joined: of each, all that any member lists.

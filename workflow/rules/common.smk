@@ -7,7 +7,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-from tfbind.config import config_text, member_config, parse_config, with_all_bases
+from tfbind.config import config_text, member_configs, parse_config, with_all_bases
 from tfbind.contexts.text import local_encoder
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
@@ -49,10 +49,7 @@ def checked_inputs():
         tables = read_tables(settings)
         check_files(tables, settings)
         require_members(settings)
-        networks = [
-            member_config(settings, member)
-            for member in range(settings.training.ensemble)
-        ]
+        networks = member_configs(settings)
     except InputError as error:
         raise WorkflowError(str(error)) from None
     # Its messages are harder to read than those above, so it comes second: it says that the schema is true.
@@ -68,15 +65,31 @@ CONFIG, TABLES, NETWORKS = checked_inputs()
 RESULTS = CONFIG.results.as_posix()
 LOGS = f"logs/{CONFIG.name}"
 
-# The configuration as it is after all --configfile and --config, defaults included. It is no input of any rule,
-# since every change of it would then rerun everything; see depends.smk.
+# The configuration as it is after all --configfile and --config, defaults included, and those of its variants, as they
+# were when the run began. They are no inputs of any rule, since every change would then rerun everything; see depends.smk.
 EFFECTIVE_CONFIG = f"{RESULTS}/config.yaml"
+VARIANTS = [
+    Path(f"{RESULTS}/variants/{number}.yaml")
+    for number in range(1, 1 + len(CONFIG.training.variants))
+]
 
 
 def write_effective_config():
     """Write the effective configuration, if it changed. When jobs start, so that a dry run writes nothing."""
-    text = config_text(CONFIG)
-    path = Path(EFFECTIVE_CONFIG)
+    for path, network in zip(VARIANTS, NETWORKS[1:]):
+        write_config(path, with_training(network, ensemble=1, variants=[]))
+    write_config(Path(EFFECTIVE_CONFIG), with_training(CONFIG, variants=VARIANTS))
+
+
+def with_training(settings, **changes):
+    """A configuration whose training differs in some keys."""
+    training = settings.training.model_copy(update=changes)
+    return settings.model_copy(update={"training": training})
+
+
+def write_config(path, settings):
+    """Write a configuration, if it changed."""
+    text = config_text(settings)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -142,14 +155,18 @@ def text_encoder_files():
     return [] if folder is None else [path.as_posix() for path in model_files(folder)]
 
 
-def trunk_files():
-    """The files of the pretrained trunks that are on this machine."""
-    given = {network.model.trunk.pretrained for network in NETWORKS} - {None}
-    paths = [Path(each) for each in sorted(given)]
-    folders = [
-        file.as_posix() for path in paths if path.is_dir() for file in model_files(path)
-    ]
-    return [path.as_posix() for path in paths if path.is_file()] + folders
+def network_of(wildcards):
+    """By what configuration a model is trained: a member of an ensemble may be of a variant."""
+    return NETWORKS[int(wildcards.get("member", 0))]
+
+
+def trunk_files(wildcards):
+    """The files of the pretrained trunk, if there is one and it is on this machine."""
+    given = network_of(wildcards).model.trunk.pretrained
+    if given is not None and Path(given).is_file():
+        return [given]
+    local = given is not None and Path(given).is_dir()
+    return [path.as_posix() for path in model_files(Path(given))] if local else []
 
 
 def signal_files():

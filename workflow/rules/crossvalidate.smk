@@ -37,7 +37,7 @@ use rule train as train_fold with:
         accessibility=TRAINED_TRACKS,
         signals=TRAINED_SIGNALS,
         contexts=contexts_of(TRAINED_CELL_TYPES),
-        trunk=trunk_files(),
+        trunk=trunk_files,
     output:
         model=report(
             directory(f"{RUN_OF_FOLD}/{MEMBER}model"),

@@ -21,7 +21,8 @@
 #   splits                                        split, and what follows where it comes out otherwise
 #   model, training                               train
 #   training.fine_tuning.cache.folder, .gigabytes none: training is the same wherever they are kept
-#   training.ensemble                             ensemble; train, of members that are new, and of all from 1 to more
+#   training.ensemble                             ensemble, ensemble_seed; train, train_fold, of members that are new, and
+#                                                   of all from 1 to more
 #   training.variants                             train, of members that are trained otherwise then
 #   evaluation.seeds                              train_fold, of those that are new
 #   evaluation.promoters, .bootstrap, .dream_rule evaluate; of promoters, browser
@@ -96,7 +97,7 @@ def settings_of(step, config=CONFIG):
 
 def settings_of_member(wildcards):
     """What a training depends on: a member of an ensemble may have a network of its own."""
-    return settings_of("train", NETWORKS[int(wildcards.get("member", 0))])
+    return settings_of("train", network_of(wildcards))
 
 
 def setting(key, config):

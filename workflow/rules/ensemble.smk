@@ -1,5 +1,5 @@
-# Trainings that differ in their seed alone, joined to one model: all of a fold of a cross-validation; and, where
-# training.ensemble is more than 1, those of a run, and those of each seed of a fold.
+# Trainings that differ in their seed, and maybe in their network, joined to one model: all of a fold of a
+# cross-validation; and, where training.ensemble is more than 1, those of a run, and those of each seed of a fold.
 
 
 rule ensemble_fold:

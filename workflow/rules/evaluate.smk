@@ -83,7 +83,7 @@ rule ablate:
         signals=SIGNAL_TRACKS,
         contexts=contexts_of(MEASURED_CELL_TYPES),
         variants="config/ablation.yaml",
-        trunk=trunk_files(),
+        trunk=trunk_files,
     output:
         report(f"{RESULTS}/ablation/table.tsv", **listed(GOOD, "ablate", "table.tsv")),
     log:

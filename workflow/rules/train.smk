@@ -11,7 +11,7 @@ rule train:
         accessibility=TRAINED_TRACKS,
         signals=TRAINED_SIGNALS,
         contexts=contexts_of(TRAINED_CELL_TYPES),
-        trunk=trunk_files(),
+        trunk=trunk_files,
     output:
         model=report(
             directory(f"{RESULTS}/{MEMBER}model"),
