@@ -131,6 +131,7 @@ def _folds(run: Path, logs: Path | None) -> Iterator[dict[str, Any]]:
     paths = splits_of(run)
     if not paths:
         raise InputError("holds no split of a fold", file=run, mend=_MEND)
+    benchmarks = {} if logs is None else benchmarks_of(run, logs)
     for path in paths:
         split = Split.read(path)
         megabases = {
@@ -138,33 +139,37 @@ def _folds(run: Path, logs: Path | None) -> Iterator[dict[str, Any]]:
             for part in ("train", "validation", "test")
         }
         fold = path.parent.name
+        seconds = [_seconds(paths) for (of, _), paths in benchmarks.items() if of == fold]
         yield {
             "fold": fold,
             **megabases,
             "n_trained": len(split.experiments),
             "n_tested": len(split.tested),
             "bin_bp": split.bin,
-            "train_seconds": math.nan if logs is None else _mean(list(_seconds(run, logs, fold))),
+            "train_seconds": _mean([each for each in seconds if not math.isnan(each)]),
             "test": " ".join(map(str, split.test)),
         }
 
 
-def training_times(model: Path, logs: Path) -> list[Path]:
-    """The benchmarks of the training of a model, or of those of an ensemble, below the folder of its logs."""
-    path = model / ENSEMBLE_FILE
-    if not path.is_file():
-        return [logs / "train.benchmark.tsv"]
-    members = range(len(read_json(path)["members"]))
-    return [logs / f"members/{member}/train.benchmark.tsv" for member in members]
+def benchmarks_of(run: Path, logs: Path) -> dict[tuple[str, str], list[Path]]:
+    """By fold and seed of a gathered cross-validation, the benchmarks of trainings: an ensemble has several."""
+    found = {}
+    for evaluation in evaluations_of(run):
+        fold, seed = evaluation.relative_to(run).parts[:2]
+        if seed == ENSEMBLE:
+            continue
+        joined = evaluation.with_name("model") / ENSEMBLE_FILE
+        members = range(len(read_json(joined)["members"])) if joined.is_file() else ()
+        folders = [logs / fold / seed / "members" / str(member) for member in members] or [logs / fold / seed]
+        found[fold, seed] = [folder / "train.benchmark.tsv" for folder in folders]
+    return found
 
 
-def _seconds(run: Path, logs: Path, fold: str) -> Iterator[float]:
-    """Wall seconds of the training of each seed of a fold, as Snakemake measured them; of all members of one."""
-    for seed in sorted({seed for each, seed in _gathered(run) if each == fold and "+" not in seed}):
-        paths = training_times(run / fold / seed / "model", logs / fold / seed)
-        if all(path.is_file() for path in paths):
-            rows = [row for path in paths for _, row in read_rows(path, ("s",), mend=_MEND)]
-            yield sum(float(row["s"]) for row in rows)
+def _seconds(benchmarks: Sequence[Path]) -> float:
+    """Wall seconds of trainings together, as Snakemake measured them; nan where one is not known."""
+    if not all(path.is_file() for path in benchmarks):
+        return math.nan
+    return sum(float(row["s"]) for path in benchmarks for _, row in read_rows(path, ("s",), mend=_MEND))
 
 
 def _kept(path: Path, columns: Sequence[str], column: str, value: str) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.results.copies import evaluations_of, splits_of, training_times
+from scripts.results.copies import benchmarks_of, evaluations_of, splits_of
 from scripts.results.extra import STEPS_COLUMNS
 from tfbind.config import load_config, read_yaml
 from tfbind.core.errors import InputError
@@ -275,18 +275,14 @@ def _mean_of(run: _Run) -> float:
 
 def _cost(run: _Run, logs: Path) -> dict[str, float]:
     """Seconds and CPU-seconds of a training, or of an ensemble's; their means, and the numbers that it trains."""
-    folders = [
-        path.parent.relative_to(run.folder)
-        for path in evaluations_of(run.folder / "cross_validation")
-        if path.parent.name != "ensemble"
-    ]
-    paths = [training_times(run.folder / folder / "model", logs / run.step.run / folder) for folder in folders]
-    times = [np.sum([_times(path) for path in of_model], 0) for of_model in paths]
+    root = Path("cross_validation")
+    benchmarks = benchmarks_of(run.folder / root, logs / run.step.run / root)
+    times = [np.sum([_times(path) for path in paths], 0) for paths in benchmarks.values()]
     seconds, cpu = ([each[index] for each in times if not math.isnan(each[index])] for index in (0, 1))
     return {
         "seconds": float(np.mean(seconds)) if seconds else math.nan,
         "cpu_seconds": float(np.mean(cpu)) if cpu else math.nan,
-        "weights": _weights(run.folder / folders[0] / "model") if folders else math.nan,
+        "weights": _weights(run.folder.joinpath(root, *min(benchmarks), "model")) if benchmarks else math.nan,
     }
 
 

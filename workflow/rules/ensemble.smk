@@ -1,15 +1,20 @@
 # Trainings that differ in their seed, and maybe in their network, joined to one model: all of a fold of a
 # cross-validation; and, where training.ensemble is more than 1, those of a run, and those of each seed of a fold.
 
+# Beside the models: what they are calibrated by, as one.
+JOINED_BY = {
+    "reference": rules.reference.output,
+    "factors": rules.factors.output,
+    "targets": rules.targets.output,
+    "accessibility": TRAINED_TRACKS,
+    "signals": TRAINED_SIGNALS,
+    "contexts": contexts_of(TRAINED_CELL_TYPES),
+}
+
 
 rule ensemble_fold:
     input:
-        reference=rules.reference.output,
-        factors=rules.factors.output,
-        targets=rules.targets.output,
-        accessibility=TRAINED_TRACKS,
-        signals=TRAINED_SIGNALS,
-        contexts=contexts_of(TRAINED_CELL_TYPES),
+        **JOINED_BY,
         models=expand(
             MODEL_OF_FOLD,
             seed=CONFIG.evaluation.seeds,
@@ -45,12 +50,7 @@ if MEMBER:
 
     use rule ensemble_fold as ensemble with:
         input:
-            reference=rules.reference.output,
-            factors=rules.factors.output,
-            targets=rules.targets.output,
-            accessibility=TRAINED_TRACKS,
-            signals=TRAINED_SIGNALS,
-            contexts=contexts_of(TRAINED_CELL_TYPES),
+            **JOINED_BY,
             models=expand(rules.train.output.model, member=MEMBERS),
         output:
             report(
@@ -65,12 +65,7 @@ if MEMBER:
 
     use rule ensemble_fold as ensemble_seed with:
         input:
-            reference=rules.reference.output,
-            factors=rules.factors.output,
-            targets=rules.targets.output,
-            accessibility=TRAINED_TRACKS,
-            signals=TRAINED_SIGNALS,
-            contexts=contexts_of(TRAINED_CELL_TYPES),
+            **JOINED_BY,
             models=expand(
                 rules.train_fold.output.model, member=MEMBERS, allow_missing=True
             ),
