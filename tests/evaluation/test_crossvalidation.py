@@ -121,6 +121,15 @@ def test_ratios_are_on_shared_experiments_and_resampled_together(folders, tmp_pa
     assert (line["ratio_low"], line["ratio_high"]) == (pytest.approx(low), pytest.approx(high))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_resample_in_which_a_baseline_scores_nothing_makes_no_noise():
+    rows = list(rows_of("0", "0"))
+    nothing = {"motif max": np.array([0.0, 0.1, 0.1]), "tfbind": np.array([0.2, 0.2, 0.3])}
+    summary = summary_of(summarise_folds(rows, [nothing[row["predictor"]] for row in rows]))
+    line = summary[TOGETHER, "motif max"]
+    assert (line["ratio_low"], line["ratio_high"]) == (pytest.approx(2), math.inf)
+
+
 def test_a_seed_that_lacks_experiments_is_left_out_of_the_spread(folders, tmp_path):
     summary = summary_of(gather_folds(folders[:3], tmp_path / "all"))
     assert math.isnan(summary[TOGETHER, "tfbind"]["sd_over_seeds"])

@@ -388,7 +388,9 @@ def percentile_interval(replicates: ArrayLike, coverage: float = 0.95) -> tuple[
     values = values[~np.isnan(values)]
     if not values.size:
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
+    # Between a number and infinity there is nothing to interpolate.
+    method = "linear" if np.isfinite(values).all() else "inverted_cdf"
+    low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2], method=method)
     return float(low), float(high)
 
 

@@ -269,7 +269,9 @@ def _line(units: Sequence[Unit], model: Mapping[tuple[str, str], Unit]) -> dict[
     if shared:
         own, other = ([pair[index] for pair in shared] for index in (1, 0))
         ratio = _mean([unit.row["auprc"] for unit in own]) / _mean([unit.row["auprc"] for unit in other])
-        ratios = mean_replicates(own) / mean_replicates(other)
+        # A predictor that scores nothing in a resample: the model is better without limit, or as good (nan).
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = mean_replicates(own) / mean_replicates(other)
     ratio_low, ratio_high = percentile_interval(ratios)
     return {
         "sees": units[0].row["sees"],
