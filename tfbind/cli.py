@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tfbind.genome.reference import Reference
     from tfbind.genome.regions import Region
     from tfbind.model.checkpoint import Checkpoint
+    from tfbind.prediction.known_binding import KnownPlaces
     from tfbind.tables import CellTypeRow, DataSet, SignalRow
     from tfbind.training.targets import Targets
 
@@ -691,6 +692,11 @@ def assemble(
 )
 @click.option("--factor", "wanted", multiple=True, help="A factor to render, in place of all; may be repeated.")
 @click.option(
+    "--targets",
+    type=FILE,
+    help="Folder that `tfbind targets` made, for prediction.known_binding: that of the model's training.",
+)
+@click.option(
     "--region",
     help="Where to render, such as chr7:1-2000000 (first and last base); all of the genome if not given.",
 )
@@ -712,6 +718,7 @@ def render(
     signals: Path | None,
     batch: int | None,
     wanted: tuple[str, ...],
+    targets: Path | None,
     region: str | None,
     output: Path,
     threads: int | None,
@@ -742,6 +749,7 @@ def render(
         only = {where.chrom: range(where.first - around, where.first + where.count + around)}
     context_set = _models_context_set(contexts, rows, checkpoint)
     learnt = checkpoint.about["contexts"]["learnt"]
+    known = _known_places(targets, genome, dataset, config, checkpoint)
     further = _further(rows, signals, dataset, config, checkpoint)
     data = open_genome_data(genome, tracks, bin=config.windows.bin, only=only, further=further)
     with _on_device(checkpoint, config, gpus):
@@ -763,6 +771,7 @@ def render(
             region=where,
             uncertainty=config.prediction.uncertainty,
             unseen_factors=config.prediction.unseen_factors,
+            known=known,
         )
 
 
@@ -1430,6 +1439,24 @@ def _targets(folder: Path, genome: Reference, dataset: DataSet, config: Config) 
         others = " and ".join(f"another {what}" for what, same in fits.items() if not same)
         raise InputError(f"made for {others}", file=folder, mend="run `tfbind targets` again")
     return found
+
+
+def _known_places(
+    targets: Path | None, genome: Reference, dataset: DataSet, config: Config, checkpoint: Checkpoint
+) -> KnownPlaces | None:
+    """What is known of binding, if it is to count."""
+    from tfbind.prediction.known_binding import KEY, KnownPlaces
+
+    wanted = config.prediction.known_binding
+    if wanted and targets is None:
+        raise InputError("binding is known from targets, and none are given", key=KEY, mend="give --targets")
+    if targets is not None and not wanted:
+        raise InputError(
+            "targets are given, and known binding is not to count",
+            key=KEY,
+            mend="set it to true, or leave --targets out",
+        )
+    return KnownPlaces(checkpoint, _targets(targets, genome, dataset, config)) if wanted else None
 
 
 def _factor_set(folder: Path, checkpoint: Checkpoint) -> FactorSet:

@@ -970,6 +970,13 @@ class PredictionSettings(Section):
         "mean of the logits is taken: where few proteins are learnt from, what a model makes of the residues of "
         "a new one may mislead.",
     )
+    known_binding: bool = Field(
+        False,
+        description="Whether tracks count what was measured at the same place, where the model was trained and "
+        "validated: the factor in other cell types, and other factors in the cell type. Never the experiment "
+        "itself. Elsewhere tracks are the same. It says much of a known factor in a new cell type, and something "
+        "of a new factor in a known one.",
+    )
     uncertainty: bool = Field(
         False,
         description="Whether FACTOR.uncertainty.bw is written beside each track: the standard deviation of the "

@@ -166,7 +166,7 @@ def _protocol(protocol: Protocol, folder: Path) -> str:
             mark = " †" if PEEKS in row["sees"] else ""
             lines.append(
                 [
-                    f"**{row['predictor']}**" if is_own else row["predictor"] + mark,
+                    (f"**{row['predictor']}**" if is_own else row["predictor"]) + mark,
                     str(row["n_experiments"]),
                     _number(row["mean_auprc"]),
                     _number(row["sd_over_seeds"]) if row["sd_over_seeds"] > 0 else "",

@@ -177,6 +177,25 @@ def test_values_are_those_of_the_verb(on_demand, tiny_run, tmp_path):
     np.testing.assert_array_equal(on_demand.render("SIMB", "CT1", "chr1:3000-9000").values, expected)
 
 
+def test_values_that_count_known_binding_are_those_of_the_verb(tiny_run, run, opening, tmp_path):
+    config = run / "config.yaml"
+    settings = yaml.safe_load(config.read_text())
+    settings["prediction"]["known_binding"] = True
+    config.write_text(yaml.safe_dump(settings))
+    told = tmp_path / "known.yaml"
+    told.write_text("prediction:\n  known_binding: true\n")
+    targets = tiny_run.results / "targets"
+    arguments = tiny_run.arguments("render", factor="SIMA", targets=targets, output=tmp_path / "CT1")
+    assert tiny_run.tfbind(*arguments, "--config", told).exit_code == 0
+    on_demand = opening(run)
+    for chrom, same in (("chr1", False), ("chr3", True)):
+        with pyBigWig.open(str(tmp_path / "CT1/SIMA.bw")) as handle:
+            expected = handle.values(chrom, 0, SIZE, numpy=True)[::BIN].astype(np.float32)
+        found = on_demand.render("SIMA", "CT1", chrom).values
+        np.testing.assert_array_equal(found, expected)
+        assert np.array_equal(found, in_bigwig(run, "SIMA", "CT1", chrom, slice(None))) == same
+
+
 # --- the answer ---
 
 

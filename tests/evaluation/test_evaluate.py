@@ -24,13 +24,14 @@ from tfbind.evaluation.predictions import read_predictor, write_predictions
 from tfbind.evaluation.report import test_of as scene_of
 from tfbind.evaluation.report import write_evaluation
 from tfbind.evaluation.scene import Scene
-from tfbind.evaluation.tables import read_metrics
+from tfbind.evaluation.tables import KNOWN, read_metrics
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
 from tfbind.genome.regions import Region
 from tfbind.model.batching import factor_batch, shuffle_proteins
 from tfbind.model.checkpoint import Checkpoint, load_checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT
+from tfbind.model.known_binding import KnownBinding, Weights
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
 from tfbind.training.splits import Split
@@ -39,7 +40,7 @@ from tfbind.training.targets import Targets
 TEST = "chr3"
 CELL_TYPES = ["CT1", "CT2"]
 WITHOUT_MOTIF = {"tfbind", "protein shuffled", "accessibility", "other factors"}
-PROBABILITIES = {"tfbind", "protein shuffled", "CNN of the factor alone"}
+PROBABILITIES = {"tfbind", "protein shuffled", "CNN of the factor alone", KNOWN}
 ALL = WITHOUT_MOTIF | {"motif max", "motif x accessibility"}
 
 
@@ -116,7 +117,7 @@ def metrics(written) -> dict[tuple[str, str], dict[str, Any]]:
 def predictors(rows, experiment):
     # How alike simulated proteins are, other tests tell.
     found = {row["predictor"] for row in rows if row["experiment"] == experiment}
-    return found - {"factor mean", "nearest factor", "CNN of the factor alone"}
+    return found - {"factor mean", "nearest factor", "CNN of the factor alone", KNOWN}
 
 
 def scored(metrics, experiment, predictor, labels, scores, rel=1e-4):
@@ -181,6 +182,31 @@ def test_model_row_scores_what_is_rendered(opened, metrics):
         )
         for column, experiment in ((1, "SIM02.CT1"), (3, "SIMA.CT1")):
             scored(metrics, experiment, predictor, opened.labels(experiment), probabilities[:, column])
+
+
+def test_known_binding_is_that_of_the_training_experiments_and_looks_at_the_tested_bins(opened):
+    """SIM01, SIM02 and SIM03 were trained on in CT1: of SIMA in CT2 nothing is known."""
+    weights = {(kind,): Weights(0.9, 0.0, {kind: 0.7}) for kind in ("factor", "cell_type")}
+    about = {**opened.checkpoint.about, "known_binding": KnownBinding(weights, {}).as_json()}
+    knowing = replace(opened, checkpoint=replace(opened.checkpoint, about=about))
+    rows = [row for row in knowing.rows() if row["bins"] == "model"]
+    found = {row["experiment"]: row for row in rows if row["predictor"] == KNOWN}
+    assert set(found) == {row["experiment"] for row in rows} - {"SIMA.CT2"}
+    assert all("at the tested bins" in row["sees"] for row in found.values())
+    batch = factor_batch(opened.scene.factor_set, ["SIMA"])
+    ((_, values),) = predict_tracks(
+        opened.checkpoint, opened.embedding, opened.scene.data, batch, 0, [opened.whole(TEST)]
+    )
+    trained = [opened.labels(f"{factor}.CT1") for factor in ("SIM01", "SIM02", "SIM03")]
+    share = sum(bound for bound, _ in trained) / np.maximum(sum(keep for _, keep in trained), 1)
+    scores = 0.9 * np.log(values[:, 0] / (1 - values[:, 0])) + 0.7 * np.log1p(50 * share)
+    scored({("SIMA.CT1", KNOWN): found["SIMA.CT1"]}, "SIMA.CT1", KNOWN, opened.labels("SIMA.CT1"), scores)
+
+
+def test_a_model_that_does_not_tell_of_known_binding_has_no_row_of_it(opened):
+    about = {name: value for name, value in opened.checkpoint.about.items() if name != "known_binding"}
+    rows = replace(opened, checkpoint=replace(opened.checkpoint, about=about)).testing("SIM01.CT1").rows()
+    assert KNOWN not in {row["predictor"] for row in rows}
 
 
 def test_accessibility_row_is_the_mean_of_the_bigwig(opened, metrics, tiny_run):

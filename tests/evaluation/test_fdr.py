@@ -76,7 +76,7 @@ def test_peaks_are_those_that_are_written(tmp_path, seed):
     probabilities = np.clip(rng.random(400) * (0.3 + 0.7 * (labels == BOUND)), 0, 1).astype(np.float32)
     threshold = presentable_threshold(0.25)
     shown = np.round(probabilities * 2**15) / 2**15
-    write_peaks(tmp_path / "p", {"c": size}, [("c", 0, shown)], threshold, bin=bin, name="x")
+    write_peaks(tmp_path / "p", {"c": size}, [("c", 0, shown, threshold)], bin=bin, name="x")
     called = [tuple(map(int, line.split("\t")[1:3])) for line in (tmp_path / "p").read_text().splitlines()]
     right = [any(start < high and low < end for low, high in spans) for start, end in called]
     found = rows(labels, probabilities, {"pooled": 0.25})["pooled", "peaks"]

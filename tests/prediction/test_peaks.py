@@ -31,6 +31,12 @@ def test_peaks_are_the_runs_above_the_threshold(values, threshold):
     assert found.tolist() == naive_peaks(values, threshold)
 
 
+def test_each_bin_may_have_a_threshold_of_its_own():
+    values = np.array([0.5, 0.5, 0.5, 0.1, 0.9], dtype=np.float32)
+    thresholds = np.array([0.6, 0.5, 0.4, 0.1, np.inf], dtype=np.float32)
+    assert call_peaks(values, thresholds).tolist() == [[1, 4, 1]]
+
+
 @given(VALUES)
 def test_no_threshold_calls_nothing(values):
     assert call_peaks(np.array(values, dtype=np.float32), None).shape == (0, 3)
@@ -39,12 +45,12 @@ def test_no_threshold_calls_nothing(values):
 def test_narrow_peak_rows(tmp_path):
     """The last bin of chr1 has 30 bp of 50; chr2 has no peak; of equal bins the first is the summit."""
     stretches = [
-        ("chr1", 0, np.array([0.1, 0.5, 0.25, 0.0, 0.75], dtype=np.float32)),
-        ("chr2", 0, np.array([0.2], dtype=np.float32)),
-        ("chr3", 0, np.array([1.0, 1.0], dtype=np.float32)),
+        ("chr1", 0, np.array([0.1, 0.5, 0.25, 0.0, 0.75], dtype=np.float32), 0.25),
+        ("chr2", 0, np.array([0.2], dtype=np.float32), 0.25),
+        ("chr3", 0, np.array([1.0, 1.0], dtype=np.float32), 0.25),
     ]
     sizes = {"chr1": 230, "chr2": 50, "chr3": 100}
-    assert write_peaks(tmp_path / "x.narrowPeak", sizes, stretches, 0.25, bin=50, name="X_K562") == 3
+    assert write_peaks(tmp_path / "x.narrowPeak", sizes, stretches, bin=50, name="X_K562") == 3
     rows = [line.split("\t") for line in (tmp_path / "x.narrowPeak").read_text().splitlines()]
     assert rows == [
         ["chr1", "50", "150", "X_K562_1", "500", ".", "0.5", "-1", "-1", "25"],
@@ -54,7 +60,7 @@ def test_narrow_peak_rows(tmp_path):
 
 
 def test_stretch_of_a_chromosome_has_its_peaks_in_their_place(tmp_path):
-    stretch = [("chr1", 3, np.array([0.5, 0.75, 0.0], dtype=np.float32))]
-    assert write_peaks(tmp_path / "x.narrowPeak", {"chr1": 1000}, stretch, 0.25, bin=50, name="X") == 1
+    stretch = [("chr1", 3, np.array([0.5, 0.75, 0.0], dtype=np.float32), 0.25)]
+    assert write_peaks(tmp_path / "x.narrowPeak", {"chr1": 1000}, stretch, bin=50, name="X") == 1
     row = (tmp_path / "x.narrowPeak").read_text().split("\t")
     assert row[:3] == ["chr1", "150", "250"] and row[-1] == "75\n"

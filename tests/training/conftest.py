@@ -81,6 +81,9 @@ def measured_data() -> GenomeData:
 
 PAIRS = torch.tensor([(0, 0), (1, 0), (0, 1)])
 NAMES = ["ONE.A", "TWO.A", "ONE.B"]
+EXPERIMENTS = [
+    dict(zip(("factor", "cell_type", "name"), (*name.split("."), name), strict=True)) for name in NAMES
+]
 
 
 SPLIT = Split(

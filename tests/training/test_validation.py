@@ -32,11 +32,15 @@ def judged(trainer, toy):
     return validator, logits.astype(np.float32), truth
 
 
-NAMES = ["ONE.A", "TWO.A", "ONE.B"]
+EXPERIMENTS = [
+    {"name": f"{factor}.{cell}", "factor": factor, "cell_type": cell}
+    for factor, cell in (("ONE", "A"), ("TWO", "A"), ("ONE", "B"))
+]
 
 
 def conclude(validator, trainer, method="none", fdr=FDR):
-    return validator.conclude(trainer.model, trainer.factors, trainer.pairs, method=method, fdr=fdr, names=NAMES)
+    validated = (trainer.model, trainer.factors, trainer.pairs)
+    return validator.conclude(*validated, method=method, fdr=fdr, experiments=EXPERIMENTS)
 
 
 def thresholds(validator, trainer, **settings):

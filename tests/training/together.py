@@ -83,7 +83,7 @@ def train(
     trainer.run()
     validated = (trainer.model, trainer.factors, trainer.pairs)
     logits = trainer.validator.predict(*validated)
-    concluded = trainer.validator.conclude(*validated, method="auto", fdr=0.9, names=toy.NAMES)
+    concluded = trainer.validator.conclude(*validated, method="auto", fdr=0.9, experiments=toy.EXPERIMENTS)
     if processes.is_main():
         np.save(folder / "logits.npy", logits)
         weights = {name: value.contiguous() for name, value in trainer.model.state_dict().items()}

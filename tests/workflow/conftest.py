@@ -224,7 +224,7 @@ def mini_config(checksums: dict[str, str]) -> dict[str, Any]:
             "hidden": 8,
         },
         "training": {"steps": 16, "batch_size": 2, "validate_every": 4, "warmup_steps": 2, "min_bound_bins": 1},
-        "prediction": {"shards": 2, "batch_size": 1, "factors_per_job": 2},
+        "prediction": {"shards": 2, "batch_size": 1, "factors_per_job": 2, "known_binding": True},
     }
 
 

@@ -124,6 +124,7 @@ def test_a_further_cell_type_needs_no_training(again):
         ({"seed": 5}, FROM_SPLIT),
         ({"prediction": {"fdr": 0.2}}, FROM_TRAINING),
         ({"prediction": {"shards": 3}}, AFTER_TRAINING),
+        ({"prediction": {"known_binding": False}}, RENDERING),
         ({"prediction": {"factors": ["SIM3"]}}, RENDERING),
         ({"prediction": {"factors": ["SIM1", "SIM2"]}}, RENDERING),
         ({"prediction": {"factors_per_job": 1}}, RENDERING),

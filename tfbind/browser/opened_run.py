@@ -32,10 +32,12 @@ from tfbind.model.head import FactorCode
 from tfbind.model.probabilities import Probabilities, encoded_by_each
 from tfbind.model.rendering import PIECE
 from tfbind.prediction.embed import GenomeEmbedding, reach_of
+from tfbind.prediction.known_binding import KnownPlaces
 from tfbind.prediction.opening import open_factor_set, open_model, open_models_context_set
 from tfbind.prediction.region import Region
 from tfbind.prediction.render import as_values, fill_numbers
 from tfbind.tables import CellTypeRow, DataSet, read_cell_types, read_factors, read_signals, suggestion
+from tfbind.training.targets import Targets
 
 # Bins of a tile.
 TILE = PIECE
@@ -129,6 +131,7 @@ class OpenedRun:
                 self.checkpoint.signals,
             )
             self.factor_set = open_factor_set(self.run / "factors", self.checkpoint)
+            self._known = self._known_places()
             self.embedding = GenomeEmbedding.open(
                 self.run / "genome_embedding/tokens", self.checkpoint, self.reference
             )
@@ -201,6 +204,8 @@ class OpenedRun:
         probabilities = Probabilities.of_encoded(
             self.checkpoint, self._encoded(wanted.factor), self._data(wanted, spans)
         )
+        if self._known is not None:
+            probabilities = self._known.counting(probabilities, [wanted.factor], [wanted.cell_type.cell_type])
         one = torch.zeros(1, 2, dtype=torch.int64)
         fill_numbers(numbers, probabilities, one, self.embedding.tokens, self.reference, spans)
         made, done = {}, 0
@@ -263,6 +268,14 @@ class OpenedRun:
             values = binned_accessibility(path, self.reference, part.chrom, self.bin, bins)
             self.kept.put(key, values, values.nbytes)
         return values
+
+    def _known_places(self) -> KnownPlaces | None:
+        """What is known of binding, where it is to count."""
+        if not self.config.prediction.known_binding:
+            return None
+        folder = self.run / "targets"
+        self._files[folder / "targets.json"] = _stamp(folder / "targets.json")
+        return KnownPlaces(self.checkpoint, Targets.open(folder))
 
     def _require_finished(self) -> None:
         """Look for its files before any is read: that takes no time, whoever asks again and again."""

@@ -25,10 +25,12 @@ from tfbind.evaluation.fdr import Calls
 from tfbind.evaluation.held_out import require_held_out
 from tfbind.evaluation.loci import MODEL_BINS, Loci, Rule
 from tfbind.evaluation.scene import Scene
-from tfbind.evaluation.tables import KEY, MODEL, SHUFFLED, is_judgeable, score_ranking
+from tfbind.evaluation.tables import KEY, KNOWN, MODEL, SHUFFLED, is_judgeable, score_ranking
 from tfbind.model.batching import factor_batch, shuffle_proteins, unfamiliar
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT
+from tfbind.model.known_binding import Experiments, KnownBinding, read_known_binding
+from tfbind.model.probabilities import logits_of
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_pairs
 
@@ -122,7 +124,8 @@ def model_predictors(
     rule: Rule,
     told: Told = "protein",
 ) -> list[Predictor]:
-    """The model, and the model with the residues of every protein in a random order.
+    """The model; the model with the residues of every protein in a random order; and, where it tells how that
+    counts, the model that is told of the experiments that it was trained on what was measured at the tested bins.
 
     Parameters
     ----------
@@ -143,10 +146,18 @@ def model_predictors(
     sees = f"DNA, the factor's protein and motif, accessibility{also} and description of the cell type"
     model = _ModelScores(scene, checkpoint, embedding, rule, told)
     shuffled = _ModelScores(scene, checkpoint, embedding, rule, told, shuffled=seed)
-    return [
+    found = [
         Predictor(MODEL, sees, model, probabilities=True),
         Predictor(SHUFFLED, f"{sees}; residues in a random order", shuffled, probabilities=True),
     ]
+    known = read_known_binding(checkpoint.about)
+    if known is not None:
+        told = (
+            "measurements at the tested bins of the factor in training cell types, and of other training factors"
+        )
+        scores = _KnownScores(model, known, checkpoint.about["manifest"]["experiments"])
+        found.append(Predictor(KNOWN, f"{sees}; {told}", scores, probabilities=True))
+    return found
 
 
 class _ModelScores:
@@ -168,13 +179,17 @@ class _ModelScores:
         self._kept: dict[int, np.ndarray] = {}
 
     def __call__(self, column: int) -> Values | None:
-        factor = self.scene.experiments[column]["factor"]
-        if self.shuffled is not None and factor not in self.has_protein:
+        if self.shuffled is not None and self.scene.experiments[column]["factor"] not in self.has_protein:
             return None
+        return carried(self.scene, self.probabilities(column), self.rule)
+
+    def probabilities(self, column: int) -> np.ndarray:
+        """Of an experiment, float32 (model's bins,)."""
         if column not in self._kept:
+            factor = self.scene.experiments[column]["factor"]
             first = self.factors.index(factor) // FACTORS_AT_ONCE * FACTORS_AT_ONCE
             self._kept = self._predicted(self.factors[first : first + FACTORS_AT_ONCE])
-        return carried(self.scene, self._kept[column], self.rule)
+        return self._kept[column]
 
     def _predicted(self, factors: list[str]) -> dict[int, np.ndarray]:
         scene = self.scene
@@ -188,6 +203,30 @@ class _ModelScores:
         found = predict_pairs(self.checkpoint, self.embedding, scene.data, batch, pairs, scene.regions)
         probabilities = np.concatenate([part.T for _, part in found], axis=1)
         return dict(zip(columns, probabilities, strict=True))
+
+
+class _KnownScores:
+    """The model's probabilities of experiments, told what its training experiments are at the tested bins."""
+
+    def __init__(self, model: _ModelScores, known: KnownBinding, trained: Sequence[str]) -> None:
+        self.model, self.known = model, known
+        scene, chosen = model.scene, set(trained)
+        self.columns = [index for index, each in enumerate(scene.experiments) if each["name"] in chosen]
+        self.experiments = Experiments([self._pair(column) for column in self.columns])
+
+    def __call__(self, column: int) -> Values | None:
+        scene = self.model.scene
+        about = self.experiments.about([self._pair(column)])
+        if self.known.of(about.any(-1)[:, 0].tolist()) is None:
+            return None
+        logits = logits_of(torch.from_numpy(self.model.probabilities(column)))[None]
+        labels = torch.from_numpy(scene.loci[MODEL_BINS].labels[:, self.columns])
+        found = self.known.counted(logits, labels, about).sigmoid()[0].numpy()
+        return carried(scene, found, self.model.rule)
+
+    def _pair(self, column: int) -> tuple[str, str]:
+        experiment = self.model.scene.experiments[column]
+        return experiment["factor"], experiment["cell_type"]
 
 
 def _about(scene: Scene, column: int) -> dict[str, Any]:

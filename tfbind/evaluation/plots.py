@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tfbind.core.errors import InputError
 from tfbind.evaluation.loci import DREAM_BINS
-from tfbind.evaluation.tables import KINDS, MODEL, SHUFFLED, Row, is_judgeable, left_out_sentence
+from tfbind.evaluation.tables import KINDS, KNOWN, MODEL, SHUFFLED, Row, is_judgeable, left_out_sentence
 from tfbind.evaluation.tsv import read_rows
 from tfbind.figures.style import BLUE, GREEN, GREY, GRID, PURPLE, VERMILLION, fresh_style, save
 from tfbind.training.history import HISTORY_COLUMNS
@@ -156,7 +156,7 @@ def _plot_predictors(axes: Axes, rows: Sequence[Row], lanes: Sequence[tuple[str,
 
 def _plot_against_best(axes: Axes, rows: Sequence[Row], log: bool) -> None:
     """The model's AUPRC against the best other's, by experiment; against the prevalence if it is alone."""
-    own = (MODEL, SHUFFLED)
+    own = (MODEL, SHUFFLED, KNOWN)
     alone = all(row["predictor"] in own for row in rows)
     best: dict[str, float] = {}
     for row in rows:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MODEL = "tfbind"
 # The model itself, told nothing of the factor's protein: no rival, but a question to it.
 SHUFFLED = "protein shuffled"
+# The model, told what was measured at the tested bins, too: no rival either.
+KNOWN = f"{MODEL}, known binding"
 KINDS = ("seen", "unseen factor", "unseen cell type", "unseen factor and cell type")
 
 _NAMES = ("experiment", "factor", "cell_type", "kind", "predictor", "bins", "fold", "seed")

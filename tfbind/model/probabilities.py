@@ -180,3 +180,9 @@ def as_learnt_by(own: Sequence[str], learnt: Sequence[str], data: GenomeData) ->
     rows = torch.tensor([own.index(name) if name in own else UNKNOWN for name in learnt] + [UNKNOWN])
     # UNKNOWN is -1, the last of them.
     return replace(data, known=replace(data.known, identity=rows[data.known.identity]))
+
+
+def logits_of(probabilities: Tensor) -> Tensor:
+    """Finite, also of probabilities that are 0 or 1 in 32 bits."""
+    limits = torch.finfo(torch.float32)
+    return probabilities.clamp(limits.tiny, 1 - limits.eps / 2).logit()

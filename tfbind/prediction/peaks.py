@@ -11,8 +11,10 @@ import numpy as np
 from tfbind.core.errors import InputError
 from tfbind.core.files import atomic_path
 
+Threshold = float | np.ndarray | None
 
-def call_peaks(probabilities: np.ndarray, threshold: float | None) -> np.ndarray:
+
+def call_peaks(probabilities: np.ndarray, threshold: Threshold) -> np.ndarray:
     """Runs of consecutive bins at or above a threshold, both as float32.
 
     Parameters
@@ -20,7 +22,7 @@ def call_peaks(probabilities: np.ndarray, threshold: float | None) -> np.ndarray
     probabilities
         (bins,).
     threshold
-        None calls nothing.
+        Of all bins, or of each, (bins,); None calls nothing, nor does a threshold that is infinite.
 
     Returns
     -------
@@ -28,7 +30,8 @@ def call_peaks(probabilities: np.ndarray, threshold: float | None) -> np.ndarray
     """
     if threshold is None:
         return np.zeros((0, 3), dtype=np.int64)
-    above = np.concatenate([[False], probabilities.astype(np.float32) >= np.float32(threshold), [False]])
+    called = probabilities.astype(np.float32) >= np.asarray(threshold, dtype=np.float32)
+    above = np.concatenate([[False], called, [False]])
     edges = np.flatnonzero(above[1:] != above[:-1])
     starts, ends = edges[::2], edges[1::2]
     tops = [start + int(np.argmax(probabilities[start:end])) for start, end in zip(starts, ends, strict=True)]
@@ -38,8 +41,7 @@ def call_peaks(probabilities: np.ndarray, threshold: float | None) -> np.ndarray
 def write_peaks(
     path: str | Path,
     sizes: Mapping[str, int],
-    probabilities: Iterable[tuple[str, int, np.ndarray]],
-    threshold: float | None,
+    probabilities: Iterable[tuple[str, int, np.ndarray, Threshold]],
     *,
     bin: int,
     name: str,
@@ -54,8 +56,8 @@ def write_peaks(
     sizes
         Chromosomes, bp.
     probabilities
-        Stretches of chromosomes: chromosome, first bin, and the probabilities (bins,) from there. A peak ends
-        where its stretch ends.
+        Stretches of chromosomes: chromosome, first bin, the probabilities (bins,) from there, and the threshold
+        as `call_peaks` takes it. A peak ends where its stretch ends.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def write_peaks(
     """
     count = 0
     with atomic_path(path) as temporary, temporary.open("w") as handle:
-        for chrom, offset, values in probabilities:
+        for chrom, offset, values, threshold in probabilities:
             size = sizes[chrom]
             for peak in call_peaks(values, threshold):
                 count += 1

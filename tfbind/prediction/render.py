@@ -35,7 +35,8 @@ from tfbind.model.probabilities import Probabilities
 from tfbind.model.rendering import LANES
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.gather import UNCERTAINTY
-from tfbind.prediction.peaks import write_peaks
+from tfbind.prediction.known_binding import CountingKnownBinding, KnownPlaces
+from tfbind.prediction.peaks import Threshold, write_peaks
 from tfbind.prediction.region import Region, write_region
 
 # Tracks that are predicted at once and lie on the disk before they are written as bigWigs, 2 bytes a bin.
@@ -133,6 +134,7 @@ def render_cell_types(
     region: Region | None = None,
     uncertainty: bool = False,
     unseen_factors: Told = "protein",
+    known: KnownPlaces | None = None,
 ) -> None:
     """Write bigWig, narrowPeak and provenance JSON of each factor in each cell type, a whole folder a cell type.
 
@@ -150,6 +152,8 @@ def render_cell_types(
         Where to render; none: the whole genome. A track has the same values there, and none elsewhere.
     unseen_factors
         How factors are predicted that were never trained on: `prediction.unseen_factors`.
+    known
+        What is known of binding, where it is to count: `prediction.known_binding`.
     uncertainty
         Whether to write FACTOR.uncertainty.bw and .json, too: how far the members of an ensemble lie apart.
 
@@ -174,6 +178,8 @@ def render_cell_types(
             group = names[low : low + size]
             batch = unfamiliar(factor_batch(factor_set, group), group, checkpoint.factors, unseen_factors)
             probabilities = Probabilities.of(checkpoint, batch, data)
+            if known is not None:
+                probabilities = known.counting(probabilities, group, [each.name for each in cell_types])
             for first in range(0, len(cell_types), cells_at_once):
                 cells = range(first, min(first + cells_at_once, len(cell_types)))
                 pairs = torch.cartesian_prod(torch.arange(len(group)), torch.tensor(list(cells)))
@@ -186,7 +192,7 @@ def render_cell_types(
                 ]
                 _write_bigwigs(tracks, reference, checkpoint.model.bin)
                 for track in tracks:
-                    _describe(track, checkpoint, embedding, reference, factor_set, region)
+                    _describe(track, checkpoint, embedding, reference, factor_set, region, known)
                     progress.advance()
                 del track, tracks, values
                 numbers.unlink()
@@ -204,7 +210,7 @@ def tile_size(factors: int, cell_types: int) -> tuple[int, int]:
 
 def fill_numbers(
     numbers: np.ndarray,
-    probabilities: Probabilities,
+    probabilities: Probabilities | CountingKnownBinding,
     pairs: Tensor,
     tokens: Mapping[str, np.ndarray],
     reference: Reference,
@@ -312,6 +318,7 @@ def _describe(
     reference: Reference,
     factor_set: FactorSet,
     region: Region | None,
+    known: KnownPlaces | None,
 ) -> None:
     """Peaks and provenance."""
     bin, factor, cell_type = checkpoint.model.bin, track.factor, track.cell_type.name
@@ -319,11 +326,25 @@ def _describe(
     own = f"{factor}.{cell_type}"
     source = own if own in about["thresholds"] else "pooled"
     threshold = presentable_threshold(about["thresholds"][source])
+    peaks = {"threshold": threshold, "fdr": about["fdr"], "threshold_from": source}
+    told = None if known is None else known.told((factor, cell_type))
+    where_known = None
+    if told is not None:
+        source, where_known = known.threshold(own)
+        where_known = presentable_threshold(where_known)
+        peaks |= {"threshold_where_known": where_known, "threshold_where_known_from": source}
     count = write_peaks(
         track.folder / f"{factor}.narrowPeak",
         reference.sizes,
-        ((span.chrom, span.first, values) for span, values in track.values()),
-        threshold,
+        (
+            (
+                span.chrom,
+                span.first,
+                values,
+                threshold if told is None else _thresholds(span, threshold, where_known, known),
+            )
+            for span, values in track.values()
+        ),
         bin=bin,
         name=f"{factor}_{cell_type}",
     )
@@ -349,7 +370,8 @@ def _describe(
             "calibration": read_calibration(about).method,
             "trained_on_factor": factor in manifest["factors"],
             "trained_on_cell_type": cell_type in manifest["cell_types"],
-            "peaks": {"count": count, "threshold": threshold, "fdr": about["fdr"], "threshold_from": source},
+            "known_binding": told,
+            "peaks": {"count": count, **peaks},
         },
     )
     if len(track.numbers) == 2:
@@ -360,6 +382,14 @@ def _describe(
                 "value": f"standard deviation of the members' probabilities of binding per bin, {rounded}",
             },
         )
+
+
+def _thresholds(span: Region, elsewhere: float | None, known: float | None, places: KnownPlaces) -> Threshold:
+    """Of each bin of a span, float32 (bins,): one threshold where binding is known, another elsewhere."""
+    found = np.full(span.count, np.inf if elsewhere is None else elsewhere, dtype=np.float32)
+    for part in places.within(span.chrom, range(span.first, span.first + span.count)):
+        found[part.start - span.first : part.stop - span.first] = np.inf if known is None else known
+    return found
 
 
 def presentable_threshold(threshold: float | None) -> float | None:

@@ -176,14 +176,14 @@ def _fit_none(_: Judged) -> Calibration:
 def _fit_temperature(judged: Judged) -> Calibration | None:
     """Guo et al. 2017: logits are divided by one number."""
     groups = judged.groups
-    (slope,) = _logistic([groups.logits], groups, [1.0])
+    (slope,) = logistic([groups.logits], groups, [1.0])
     return Calibration("temperature", slope) if slope > 0 else None
 
 
 def _fit_platt(judged: Judged) -> Calibration | None:
     """Platt 1999: logistic regression on the logit."""
     groups = judged.groups
-    slope, offset = _logistic([groups.logits, np.ones_like(groups.logits)], groups, [1.0, 0.0])
+    slope, offset = logistic([groups.logits, np.ones_like(groups.logits)], groups, [1.0, 0.0])
     return Calibration("platt", slope, offset) if slope > 0 else None
 
 
@@ -223,7 +223,7 @@ def _summed(starts: np.ndarray, *values: Floats) -> tuple[Floats, ...]:
     return tuple(np.add.reduceat(value, starts) for value in values)
 
 
-def _logistic(columns: Sequence[Floats], groups: Groups, start: Sequence[float]) -> list[float]:
+def logistic(columns: Sequence[Floats], groups: Groups, start: Sequence[float]) -> list[float]:
     """Logistic regression by Newton's method, with steps halved until the loss falls (Lin, Lin and Weng 2007).
 
     Targets are Platt's, not quite 0 and 1: a fit stays finite where a ranking is without error.

@@ -157,7 +157,8 @@ def calibrated(
     )
     pairs = pairs_of(targets, factors, list(contexts))
     logits = validator.predict_together(ensemble, factor_batch(factor_set, factors), pairs)
-    concluded = validator.concluded(logits, config.prediction.calibration, ensemble.about["fdr"], names)
+    method, fdr = config.prediction.calibration, ensemble.about["fdr"]
+    concluded = validator.concluded(logits, method, fdr, targets.experiments)
     about = {
         **ensemble.about,
         **concluded,

@@ -153,7 +153,7 @@ def train_model(
         pairs,
         method=config.prediction.calibration,
         fdr=config.prediction.fdr,
-        names=names,
+        experiments=targets.experiments,
     )
     about = {
         "embedder": factor_set.embedder,

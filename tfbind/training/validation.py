@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ from tfbind.model.embedding import embed_stretches, tokens_in_place
 from tfbind.model.ensemble import EnsembleModel
 from tfbind.model.factors import FactorBatch
 from tfbind.model.inference import STRETCH, Predictor
-from tfbind.model.probabilities import Probabilities
+from tfbind.model.probabilities import Probabilities, logits_of
 from tfbind.training import processes
 from tfbind.training.calibration import Judged, calibrate, halves, mapped
+from tfbind.training.known_binding import fit_known_binding
 from tfbind.training.thresholds import find_thresholds
 from tfbind.training.trunkcache import TrunkCache
 
@@ -94,7 +95,7 @@ class Validator:
             def keep(
                 low: int, part: Tensor, _: Tensor | None, first: int = bins.start, values: Tensor = values
             ) -> None:
-                values[:, low - first : low - first + part.shape[1]] = _logits(part)
+                values[:, low - first : low - first + part.shape[1]] = logits_of(part)
 
             probabilities.each(keep, chrom, tokens[chrom], bins.start, len(bins), chosen)
             found.append(values.T.numpy())
@@ -141,9 +142,10 @@ class Validator:
         *,
         method: str,
         fdr: float,
-        names: Sequence[str],
+        experiments: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
-        """What a checkpoint keeps of the validation: `calibration`, and `thresholds` of calibrated probabilities.
+        """What a checkpoint keeps of the validation: `calibration`, `thresholds` of calibrated probabilities, and
+        `known_binding`.
 
         Parameters
         ----------
@@ -151,13 +153,15 @@ class Validator:
             As of `calibrate`.
         fdr
             As of `find_thresholds`.
-        names
-            Of all experiments, trained on or not.
+        experiments
+            All, trained on or not: name, factor and cell type.
         """
         logits = self.predict(model, factors, pairs)
-        return processes.of_main(None if logits is None else self.concluded(logits, method, fdr, names))
+        return processes.of_main(None if logits is None else self.concluded(logits, method, fdr, experiments))
 
-    def concluded(self, logits: np.ndarray, method: str, fdr: float, names: Sequence[str]) -> dict[str, Any]:
+    def concluded(
+        self, logits: np.ndarray, method: str, fdr: float, experiments: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
         """See `conclude`; of logits (bins, training experiments)."""
         truth = self.truth()
         kept = truth != LEFT_OUT
@@ -165,18 +169,16 @@ class Validator:
         half = np.broadcast_to(half[:, None], truth.shape)
         judged = Judged(logits[kept].astype(np.float64), truth[kept] == BOUND, half[kept])
         calibration, told = calibrate(judged, method)
-        own = [names[column] for column in self.columns]
+        own = [experiments[column] for column in self.columns]
+        names = [each["name"] for each in own]
+        measured = [(each["factor"], each["cell_type"]) for each in own]
+        logits = mapped(calibration, logits)
         return {
             "calibration": told,
-            "thresholds": find_thresholds(truth, mapped(calibration, logits), fdr, own),
+            "thresholds": find_thresholds(truth, logits, fdr, names),
+            "known_binding": fit_known_binding(logits, truth, measured, fdr, names).as_json(),
         }
 
     def _fetch(self, chrom: str, start: int, end: int) -> np.ndarray:
         first = start // self.data.bin
         return self.data.window_codes(chrom, first, (end - start) // self.data.bin)
-
-
-def _logits(probabilities: Tensor) -> Tensor:
-    """Finite, also of probabilities that are 0 or 1 in 32 bits."""
-    limits = torch.finfo(torch.float32)
-    return probabilities.clamp(limits.tiny, 1 - limits.eps / 2).logit()

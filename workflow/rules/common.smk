@@ -251,6 +251,11 @@ def signals_option(wildcards):
     return ["--signals", f"{RESULTS}/signals"] if SIGNALS else []
 
 
+def known_targets_option(wildcards, input):
+    """How `tfbind render` is told of what is known of binding, where it is to count."""
+    return ["--targets", input.targets] if CONFIG.prediction.known_binding else []
+
+
 def tracks_folder(wildcards):
     """The folder with the tracks of all cell types."""
     return f"{RESULTS}/tracks"

@@ -30,6 +30,7 @@
 #   prediction.calibration                        train
 #   prediction.uncertainty                        render
 #   prediction.unseen_factors                     render, evaluate
+#   prediction.known_binding                      render
 #   prediction.shards, .precision                 embed; of precision, ensemble
 #   prediction.factors, .factors_per_job          render
 #   prediction.cell_types                         render, of those that are new

@@ -1,6 +1,9 @@
 # Prediction: the genome embedding in shards, and from it the tracks of each cell type in batches of factors. The
 # number of jobs grows with shards, and with cell types x (factors / prediction.factors_per_job).
 
+# What of binding is known, where it is to count.
+KNOWN_TARGETS = rules.targets.output if CONFIG.prediction.known_binding else []
+
 
 rule embed:
     input:
@@ -63,6 +66,7 @@ rule render:
         accessibility=accessibility_track,
         signals=signals_of,
         contexts=context_of,
+        targets=KNOWN_TARGETS,
     output:
         temp(directory(f"{RESULTS}/tracks_in_batches/{{cell_type}}/{{batch}}")),
     log:
@@ -77,17 +81,19 @@ rule render:
         accessibility=accessibility_option,
         signals=signals_option,
         contexts=contexts_option,
+        targets=known_targets_option,
         factors=factors_of_batch,
         uncertainty=CONFIG.prediction.uncertainty,
         unseen_factors=CONFIG.prediction.unseen_factors,
+        known_binding=CONFIG.prediction.known_binding,
         cell_type=described_cell_type,
         described_signals=described_signals,
         gpus=gpus,
     shell:
         "tfbind render --config {params.config:q} --cell-type {wildcards.cell_type:q} --batch {wildcards.batch:q}"
         " --reference {input.reference:q} --factors {input.factors:q} --model {input.model:q}"
-        " --embedding {input.embedding:q} {params.accessibility:q} {params.signals:q} {params.contexts:q} --output {output:q}"
-        " --threads {threads} --gpus {params.gpus} > {log:q} 2>&1"
+        " --embedding {input.embedding:q} {params.accessibility:q} {params.signals:q} {params.contexts:q} {params.targets:q}"
+        " --output {output:q} --threads {threads} --gpus {params.gpus} > {log:q} 2>&1"
 
 
 rule gather:

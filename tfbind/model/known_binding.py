@@ -1,0 +1,185 @@
+"""Known binding: what was measured at a place counts for what else binds there.
+
+A network of DNA and accessibility is not told that a factor was found at the very same bin in another cell type,
+or other factors in this one; where that was measured, it says much. Of a factor in a cell type,
+
+    logit' = slope * logit + offset + sum over kinds of evidence of w_kind * log(1 + 50 s_kind)
+
+where s is the share of experiments that are bound at the bin: of the factor in other cell types (`factor`), and
+of other factors in the cell type (`cell_type`). Weights are those of a logistic regression on the validation
+(`tfbind.training.known_binding`), one for each set of kinds that there is evidence of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tfbind.core.errors import InputError
+from tfbind.model.data import BOUND, LEFT_OUT
+
+KINDS = ("factor", "cell_type")
+"""Of evidence: the factor in other cell types; other factors in the cell type."""
+SCALE = 50.0
+KEY = "known_binding"
+
+Pair = tuple[str, str]
+"""Factor and cell type."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a logit becomes by evidence of some kinds.
+
+    Attributes
+    ----------
+    slope
+        Of the logit; above 0.
+    offset
+        Of all.
+    evidence
+        Kind -> its weight; above 0.
+    """
+
+    slope: float
+    offset: float
+    evidence: Mapping[str, float]
+
+    def __call__(self, logits: Tensor, evidence: Tensor) -> Tensor:
+        """Logits (..., bins) by evidence (kinds, ..., bins), of all `KINDS`."""
+        found = logits * self.slope + self.offset
+        for kind, weight in self.evidence.items():
+            found += evidence[KINDS.index(kind)] * weight
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Numbers, for a checkpoint's JSON."""
+        return {"slope": self.slope, "offset": self.offset, "evidence": dict(self.evidence)}
+
+
+class Experiments:
+    """Experiments whose binding is known, and what they say of factors in cell types.
+
+    Parameters
+    ----------
+    measured
+        Factor and cell type of each.
+    """
+
+    def __init__(self, measured: Sequence[Pair]) -> None:
+        self.measured = list(measured)
+
+    def about(self, pairs: Sequence[Pair]) -> Tensor:
+        """Which experiments are evidence of which kind: bool (kinds, pairs, experiments).
+
+        Never those of the factor in that cell type: what is to be predicted is not evidence of itself.
+        """
+        own, measured = (np.array(each, dtype=str).reshape(-1, 2) for each in (pairs, self.measured))
+        factor, cell = (own[:, None, part] == measured[None, :, part] for part in (0, 1))
+        return torch.from_numpy(np.stack([factor & ~cell, ~factor & cell]))
+
+
+def evidence(labels: Tensor, about: Tensor) -> Tensor:
+    """log(1 + 50 s) of each kind, float32 (kinds, pairs, bins).
+
+    Parameters
+    ----------
+    labels
+        uint8 (bins, experiments): 0 unbound, 1 bound, 2 not known.
+    about
+        What `Experiments.about` gave.
+    """
+    chosen = about.float()
+    # Sums of zeros and ones: exact, in whatever order.
+    bound, known = (chosen @ part.T.float() for part in (labels == BOUND, labels != LEFT_OUT))
+    return bound.div_(known.clamp_(min=1)).mul_(SCALE).log1p_()
+
+
+@dataclass(frozen=True)
+class KnownBinding:
+    """How known binding counts, as a checkpoint tells.
+
+    Attributes
+    ----------
+    weights
+        Kinds that there is evidence of, in the order of `KINDS` -> weights. Sets that could not be fitted are
+        not there.
+    thresholds
+        Of probabilities, as those of the checkpoint, for places where binding is known.
+    """
+
+    weights: Mapping[tuple[str, ...], Weights]
+    thresholds: Mapping[str, float | None]
+
+    def of(self, there: Sequence[bool]) -> Weights | None:
+        """The weights by which a pair is predicted that has evidence of these of `KINDS`; None: none counts.
+
+        Where the set was not fitted, a smaller one serves: the factor in other cell types first.
+        """
+        kinds = tuple(kind for kind, has in zip(KINDS, there, strict=True) if has)
+        sets = [kinds, *((kind,) for kind in kinds)]
+        return next((self.weights[each] for each in sets if each in self.weights), None)
+
+    def counted(self, logits: Tensor, labels: Tensor, about: Tensor) -> Tensor:
+        """Logits where binding is known.
+
+        Parameters
+        ----------
+        logits
+            Of calibrated probabilities, float32 (pairs, bins).
+        labels, about
+            As of `evidence`.
+
+        Returns
+        -------
+        float32 (pairs, bins); rows without evidence that counts are as they were.
+        """
+        chosen = [self.of(each) for each in about.any(-1).T.tolist()]
+        rows = [row for row, weights in enumerate(chosen) if weights is not None]
+        out = logits.clone()
+        if rows:
+            found = evidence(labels, about[:, rows])
+            for place, row in enumerate(rows):
+                out[row] = chosen[row](logits[row], found[:, place])
+        return out
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for a checkpoint's JSON."""
+        weights = {" and ".join(kinds): each.as_json() for kinds, each in self.weights.items()}
+        return {"weights": weights, "thresholds": dict(self.thresholds)}
+
+
+def read_known_binding(about: Mapping[str, Any]) -> KnownBinding | None:
+    """What a checkpoint's JSON tells of known binding; None where it tells nothing.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    told = about.get(KEY)
+    if told is None:
+        return None
+    try:
+        weights = {
+            tuple(name.split(" and ")): Weights(
+                float(each["slope"]),
+                float(each["offset"]),
+                {kind: float(each["evidence"][kind]) for kind in name.split(" and ")},
+            )
+            for name, each in told["weights"].items()
+        }
+        if unknown := {kind for kinds in weights for kind in kinds} - set(KINDS):
+            raise ValueError(f"there is no evidence of the kind '{min(unknown)}'")
+        return KnownBinding(weights, dict(told["thresholds"]))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"what the model tells of known binding cannot be read ({error})",
+            key=KEY,
+            mend="train again, or use the tfbind that wrote the model",
+        ) from error
