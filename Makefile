@@ -36,7 +36,7 @@ test: setup
 
 # What was run before is not run again. YEAST_ALSO: a further configuration for the yeast protocols, such as
 # config/yeast/mirror.yaml.
-HUMAN_PROTOCOLS := h1 h2 h3 h4 h1_enformer h1_both h1_in_vitro h3_shorter h3_in_vitro h1_12mb h1_23mb h3_12f h3_24f
+HUMAN_PROTOCOLS := h1 h2 h3 h4 h1_enformer h1_both h2_motifs h1_in_vitro h3_shorter h3_in_vitro h1_12mb h1_23mb h3_12f h3_24f
 YEAST_PROTOCOLS := y1 y2
 
 results: setup

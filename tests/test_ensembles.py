@@ -26,6 +26,7 @@ from tfbind.model.calibration import read_calibration
 from tfbind.model.checkpoint import load_checkpoint
 from tfbind.model.data import BOUND, LEFT_OUT, GenomeData, open_genome_data
 from tfbind.model.ensemble import EnsembleModel, open_checkpoint
+from tfbind.model.known_binding import read_known_binding
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.prediction.render import predict_tracks
 from tfbind.training.calibration import log_loss
@@ -236,6 +237,29 @@ def test_an_ensemble_has_thresholds_of_its_own_where_all_were_validated(ensemble
     assert about["calibration"]["method"] in ("platt", "none")
     assert set(about["thresholds"]) <= {"pooled", "SIM01.CT1", "SIM02.CT1", "SIM03.CT1"}
     assert 0 <= about["validation_auprc"] <= 1
+
+
+def test_an_ensemble_counts_known_binding_by_weights_of_its_own(tiny_run, made, ensemble, tmp_path):
+    known = read_known_binding(ensemble.about)
+    assert known.weights and known != read_known_binding(ensemble.members[0].about)
+    config, folder = tmp_path / "known.yaml", tmp_path / "CT1"
+    config.write_text("prediction:\n  known_binding: true\n")
+    arguments = tiny_run.arguments(
+        "render",
+        config=made / "config.yaml",
+        model=made / "model",
+        embedding=made / "embedding/tokens",
+        targets=tiny_run.results / "targets",
+        factor="SIMA",
+        output=folder,
+    )
+    run(tiny_run, *arguments, "--config", config)
+    about = json.loads((folder / "SIMA.json").read_text())
+    assert about["known_binding"]["cell_type"] == ["SIM01.CT1", "SIM02.CT1", "SIM03.CT1"]
+    same = {}
+    for name in ("SIMA.bw", "SIMA.uncertainty.bw"):
+        same[name] = (folder / name).read_bytes() == (made / "tracks/CT1" / name).read_bytes()
+    assert same == {"SIMA.bw": False, "SIMA.uncertainty.bw": True}, "the spread is that of what members predict"
 
 
 def test_trunks_of_equal_weights_are_one(ensemble):

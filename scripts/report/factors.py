@@ -278,6 +278,8 @@ def _tracks(place: Place, name: str, known: Known) -> str:
             peaks = f"{int(cells['peaks']):,} called peaks"
             if cells["threshold"]:
                 peaks += f" at {float(cells['threshold']):.3f} or more"
+            if cells["threshold_where_known"]:
+                peaks += f" ({float(cells['threshold_where_known']):.3f} where binding is known)"
             unseen = "" if cells["seen_cell_type"] == "yes" else ", a cell type never trained on"
             lines.append(
                 f"<b>{escape(cells['cell_type'])}</b>{unseen}: {peaks}; {place.link(f'{stem}.bw', 'bigWig')}, "

@@ -18,11 +18,13 @@ from scripts.results.figures import grouped
 from scripts.results.protocols import BY_NAME, EVERY, IN_VITRO, PEEKS, PROTOCOLS, TRAININGS, Protocol
 from tfbind.core.errors import InputError
 from tfbind.evaluation.loci import DREAM_BINS, MODEL_BINS
-from tfbind.evaluation.tables import KINDS, MODEL
+from tfbind.evaluation.tables import KINDS, KNOWN, MODEL
 
 BLOCK = re.compile(r"(<!-- results: (?P<name>[^\n]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 NOT_RUN = "*not run*\n"
 _OF_ALL_SEEDS = re.compile(rf"{MODEL}, \d+ seeds as one")
+# What looks at measurements at the tested bins, and at nothing else.
+_KNOW = ("factor mean", "other factors")
 _PARTS = ("cell-type-specific", "shared", "promoter", "distal", "CpG-rich", "CpG-poor")
 
 Row = Mapping[str, Any]
@@ -56,6 +58,7 @@ def blocks(folder: Path) -> dict[str, Callable[[], str]]:
         "overview": lambda: _overview(folder),
         "trainings": lambda: _beside(folder, TRAININGS),
         "in-vitro": lambda: _beside(folder, IN_VITRO),
+        "known": lambda: _known(folder),
         "parts": lambda: _parts(folder),
         "fdr": lambda: _fdr(folder),
         "learning": lambda: _learning(folder),
@@ -192,6 +195,31 @@ def _protocol(protocol: Protocol, folder: Path) -> str:
     others = [name for name in predictors_of(rows) if not name.startswith(MODEL)]
     alt = f"AUPRC of tfbind against {len(others)} others, {len(bound)} experiments of {protocol.label}"
     return "\n".join([*texts, _image(f"{protocol.name}.factors", alt)])
+
+
+def _known(folder: Path) -> str:
+    """What known binding is worth, where there is any; beside it, those that know nothing else."""
+    lines = []
+    for protocol in PROTOCOLS:
+        summary = _summary(folder, protocol)
+        for row in summary:
+            if row["predictor"] != KNOWN:
+                continue
+            of_kind = {each["predictor"]: each for each in summary if each["kind"] == row["kind"]}
+            others = (_number(of_kind[name]["mean_auprc"]) if name in of_kind else "" for name in _KNOW)
+            lines.append(
+                [
+                    *(protocol.label, row["kind"], str(row["n_experiments"])),
+                    f"{_number(row['mean_auprc'])} ± {_number(row['sd_over_seeds'])}",
+                    _number(row["ratio"] * row["mean_auprc"]),
+                    _times(1 / row["ratio"]),
+                    *others,
+                ]
+            )
+    if not lines:
+        return NOT_RUN
+    head = ["", "experiments", "n", f"{KNOWN} †, ± sd of seeds", f"{MODEL} on the same", "better by"]
+    return _table([*head, *(f"{name} †" for name in _KNOW)], lines)
 
 
 def _parts(folder: Path) -> str:

@@ -38,6 +38,7 @@ PROTOCOLS = (
 TRAININGS = (
     Protocol("human-h1-enformer", "H1, by an Enformer", f"nothing but {HUMAN_END}"),
     Protocol("human-h1-both", "H1, by both as one", f"nothing but {HUMAN_END}"),
+    Protocol("human-h2-motifs", "H2, by known motifs", f"each cell type in turn; {HUMAN_END}"),
     Protocol("human-h3-shorter", "H3, trained for a third", f"as H3; {HUMAN_END}"),
 )
 IN_VITRO = (

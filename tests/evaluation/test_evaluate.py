@@ -187,7 +187,7 @@ def test_model_row_scores_what_is_rendered(opened, metrics):
 def test_known_binding_is_that_of_the_training_experiments_and_looks_at_the_tested_bins(opened):
     """SIM01, SIM02 and SIM03 were trained on in CT1: of SIMA in CT2 nothing is known."""
     weights = {(kind,): Weights(0.9, 0.0, {kind: 0.7}) for kind in ("factor", "cell_type")}
-    about = {**opened.checkpoint.about, "known_binding": KnownBinding(weights, {}).as_json()}
+    about = {**opened.checkpoint.about, "known_binding": KnownBinding(weights, {"pooled": None}).as_json()}
     knowing = replace(opened, checkpoint=replace(opened.checkpoint, about=about))
     rows = [row for row in knowing.rows() if row["bins"] == "model"]
     found = {row["experiment"]: row for row in rows if row["predictor"] == KNOWN}

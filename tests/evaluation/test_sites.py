@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,14 @@ def test_sites_come_by_probability_with_their_part_and_what_was_measured(tracks)
         (3, 1000, 0.6, "train", "no"),
     ]
     assert {each["summit"] - each["start"] for each in found} == {50}
+
+
+def test_a_track_has_a_further_threshold_where_binding_is_known(tracks):
+    assert [row["threshold_where_known"] for row in describe_tracks(tracks)] == [None, None]
+    about = json.loads((tracks / "A.json").read_text())
+    about["peaks"]["threshold_where_known"] = 0.25
+    (tracks / "A.json").write_text(json.dumps(about))
+    assert [row["threshold_where_known"] for row in describe_tracks(tracks)] == [0.25, None]
 
 
 def test_a_place_of_no_part_and_a_factor_that_was_not_measured(tracks):

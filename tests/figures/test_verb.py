@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tfbind.config import load_config
-from tfbind.figures.view import read_view
+from tfbind.figures.view import read_view, threshold_in
+from tfbind.genome.regions import Region
 
 REGION = "chr3:1-20,000"
 
@@ -44,6 +45,22 @@ def test_a_run_is_plotted(run, tmp_path, write):
         assert text in svg
     assert svg.count(">accessibility<") == 1, "CT3 has none"
     assert "chr3:1" in svg and "simulated genome" in svg
+
+
+@pytest.mark.parametrize(
+    ("place", "threshold"),
+    [
+        (Region("chr1", 0, 640), 0.5),
+        (Region("chr1", 1280, 1920), 0.25),
+        (Region("chr1", 640, 1920), None),
+        (Region("chr2", 0, 640), 0.5),
+    ],
+)
+def test_the_threshold_that_is_drawn_is_that_of_the_place(place, threshold):
+    peaks = {"threshold": 0.5, "threshold_where_known": 0.25}
+    known = {"regions": [["chr1", 1280, 6400]]}
+    assert threshold_in({"peaks": peaks, "known_binding": known}, place) == threshold
+    assert threshold_in({"peaks": {"threshold": 0.5}, "known_binding": None}, place) == 0.5
 
 
 def test_what_was_never_rendered_is_rendered_alike(run):

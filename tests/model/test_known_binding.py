@@ -18,7 +18,6 @@ from tfbind.model.known_binding import (
     Experiments,
     KnownBinding,
     Weights,
-    evidence,
     read_known_binding,
 )
 
@@ -56,7 +55,7 @@ def test_evidence_is_of_the_factor_elsewhere_and_of_others_here(pair, factor, ce
 @given(LABELS, st.lists(PAIRS, min_size=1, max_size=4))
 def test_evidence_grows_with_the_share_that_is_bound(rows, pairs):
     about = Experiments(MEASURED).about(pairs)
-    found = evidence(labels_of(rows), about).numpy()
+    found = Experiments(MEASURED).evidence(labels_of(rows), pairs).numpy()
     for kind, pair, bin in np.ndindex(found.shape):
         chosen = [label for label, own in zip(rows[bin], about[kind, pair], strict=True) if own]
         known = [label for label in chosen if label != LEFT_OUT]
@@ -67,20 +66,21 @@ def test_evidence_grows_with_the_share_that_is_bound(rows, pairs):
 @given(LABELS, PAIRS, st.integers(0, 2**32 - 1))
 def test_an_experiment_is_no_evidence_of_itself(rows, pair, seed):
     """Whatever is measured of a factor in a cell type, its own track does not know it."""
-    labels, about = labels_of(rows), Experiments(MEASURED).about([pair])
+    labels, experiments = labels_of(rows), Experiments(MEASURED)
     logits = torch.randn(1, len(rows), generator=torch.Generator().manual_seed(seed))
     changed = labels.clone()
     for column, measured in enumerate(MEASURED):
         if measured == pair:
             changed[:, column] = (changed[:, column] + 1) % 3
-    assert torch.equal(KNOWN.counted(logits, labels, about), KNOWN.counted(logits, changed, about))
+    before, after = (KNOWN.counted(logits, each, experiments, [pair]) for each in (labels, changed))
+    assert torch.equal(before, after)
 
 
 def test_logits_are_those_of_the_formula():
     labels = labels_of([[0, 1, 1, 0, 2], [1, 1, 0, 0, 0]])
     pairs = [("A", "HeLa-S3"), ("D", "K562"), ("A", "K562"), ("D", "HeLa-S3")]
     logits = torch.linspace(-3, 2, 8).reshape(4, 2)
-    found = KNOWN.counted(logits, labels, Experiments(MEASURED).about(pairs))
+    found = KNOWN.counted(logits, labels, Experiments(MEASURED), pairs)
     half, all_of_them, third = (np.log1p(50 * share) for share in (0.5, 1, 1 / 3))
     expected = [
         [0.9 * logits[0, 0] - 0.2 + 0.7 * half, 0.9 * logits[0, 1] - 0.2 + 0.7 * all_of_them],
@@ -109,10 +109,10 @@ def test_rows_do_not_depend_on_each_other():
     labels = torch.as_tensor(rng.integers(0, 3, (300, 5)).astype(np.uint8))
     pairs = [(factor, cell) for factor in "ABCD" for cell in ("K562", "HUVEC", "HeLa-S3")]
     logits = torch.as_tensor(rng.normal(size=(len(pairs), 300)).astype(np.float32))
-    together = KNOWN.counted(logits, labels, Experiments(MEASURED).about(pairs))
+    together = KNOWN.counted(logits, labels, Experiments(MEASURED), pairs)
     for row, pair in enumerate(pairs):
-        alone = KNOWN.counted(logits[row : row + 1, :77], labels[:77], Experiments(MEASURED).about([pair]))
-        assert torch.equal(alone[0], together[row, :77])
+        alone = KNOWN.counted(logits[row : row + 1], labels, Experiments(MEASURED), [pair])
+        assert torch.equal(alone[0], together[row])
 
 
 def test_comes_back_from_json():
@@ -126,6 +126,7 @@ def test_comes_back_from_json():
     [
         [],
         {"weights": {}},
+        {"weights": {}, "thresholds": {}},
         {"weights": {"factor": {"slope": 1}}, "thresholds": {}},
         {"weights": {"weather": {"slope": 1, "offset": 0, "evidence": {"weather": 1}}}, "thresholds": {}},
     ],

@@ -177,7 +177,8 @@ def test_a_file_that_is_no_track_is_refused(batches, tmp_path):
 
 @pytest.mark.parametrize("key", SHARED)
 def test_tracks_made_with_something_else_are_refused(batches, tmp_path, key):
-    write_track(batches[1], "TF3", **{key: "other"})
+    other = {"regions": [["chr1", 0, 640]], "factor": []} if key == "known_binding" else "other"
+    write_track(batches[1], "TF3", **{key: other})
     refused(batches, tmp_path, f"{batches[1]}/TF3.json: was made with another {key} than {batches[0]}/TF1.json")
 
 
@@ -192,6 +193,12 @@ def test_tracks_of_a_region_do_not_go_with_those_of_the_whole_genome(batches, tm
 def test_tracks_of_one_region_are_laid_together(batches, tmp_path):
     for folder, name in ((batches[0], "TF1"), (batches[0], "TF.2"), (batches[1], "TF3")):
         write_track(folder, name, region="chr2:1-640")
+    gather(batches, NAMES, tmp_path / "CT1")
+
+
+def test_tracks_that_count_other_experiments_in_the_same_regions_are_laid_together(batches, tmp_path):
+    for folder, name in ((batches[0], "TF1"), (batches[0], "TF.2"), (batches[1], "TF3")):
+        write_track(folder, name, known_binding={"regions": [["chr1", 0, 640]], "factor": [f"{name}.A"]})
     gather(batches, NAMES, tmp_path / "CT1")
 
 

@@ -16,6 +16,7 @@ from tfbind.model.data import BOUND, LEFT_OUT
 from tfbind.model.known_binding import KINDS, KnownBinding, Weights
 from tfbind.prediction import render as rendering
 from tfbind.prediction.known_binding import KEY, KnownPlaces
+from tfbind.prediction.region import Region
 from tfbind.prediction.render import CellTypeTracks, render_cell_types
 from tfbind.training.targets import Targets
 
@@ -86,18 +87,18 @@ def shares(targets, chrom, names):
         ("SIM01", "CT1", {"cell_type": ["SIM02.CT1", "SIM03.CT1"]}),
         ("SIMA", "CT1", {"cell_type": ["SIM01.CT1", "SIM02.CT1", "SIM03.CT1"]}),
         ("SIM03", "CT2", {"factor": ["SIM03.CT1"]}),
-        ("SIMA", "CT2", None),
+        ("SIMA", "CT2", {}),
     ],
 )
 def test_tracks_are_those_of_the_formula(knowing, folders, targets, predicted, factor, cell_type, evidence):
     reference, path = knowing.reference, folders[cell_type] / f"{factor}.bw"
     about = json.loads(path.with_suffix(".json").read_text())["known_binding"]
-    assert (about and {kind: about[kind] for kind in evidence}) == evidence
+    assert {kind: names for kind, names in about.items() if names and kind != "regions"} == evidence
     column = knowing.factor_set.names.index(factor)
     shown = read(path, reference.sizes)
     manifest = knowing.checkpoint.about["manifest"]
     where = {chrom for name in ("regions", "validation_regions") for chrom, _, _ in manifest[name]}
-    assert where == {"chr1", "chr2"}
+    assert where == {"chr1", "chr2"} == {chrom for chrom, _, _ in about["regions"]}
     for chrom, found in predicted(knowing, cell_type):
         expected = found[:, column].astype(np.float64)
         if evidence and chrom in where:
@@ -111,6 +112,87 @@ def test_tracks_are_those_of_the_formula(knowing, folders, targets, predicted, f
         np.testing.assert_allclose(shown[chrom][usable], expected[usable], atol=2.0**-15)
         if chrom not in where:
             np.testing.assert_array_equal(shown[chrom][usable], round_fixed(found[usable, column], 15))
+
+
+@pytest.fixture
+def parted(knowing, targets):
+    """In parts that begin and end within pieces, some of them twice: trained in by one member of an ensemble, and
+    validated in by another."""
+    manifest = {**knowing.checkpoint.about["manifest"]}
+    manifest |= {"regions": [["chr1", 640, 6400], ["chr1", 12_800, 19_200]]}
+    manifest |= {"validation_regions": [["chr1", 3200, 9600], ["chr2", 64, 128]]}
+    about = {**knowing.checkpoint.about, "manifest": manifest}
+    changed = replace(knowing, checkpoint=replace(knowing.checkpoint, about=about))
+    return changed, KnownPlaces(changed.checkpoint, targets)
+
+
+def test_binding_counts_once_and_within_its_regions(parted, knowing, folders, tmp_path):
+    opened, places = parted
+    sizes = opened.reference.sizes
+    found = read(rendered(opened, places, tmp_path / "CT1", ["SIMA"]) / "SIMA.bw", sizes)
+    everywhere = read(folders["CT1"] / "SIMA.bw", sizes)
+    nowhere = read(knowing.render(tmp_path / "plain", ["SIMA"]) / "SIMA.bw", sizes)
+    for chrom, parts in (("chr1", [(10, 150), (200, 300)]), ("chr2", [(1, 2)]), ("chr3", [])):
+        known = np.zeros(len(found[chrom]), dtype=bool)
+        for first, end in parts:
+            known[first:end] = True
+        np.testing.assert_array_equal(found[chrom], np.where(known, everywhere[chrom], nowhere[chrom]))
+    about = json.loads((tmp_path / "CT1/SIMA.json").read_text())["known_binding"]
+    assert [each[1:] for each in about["regions"] if each[0] == "chr1"] == [
+        [640, 6400],
+        [6400, 9600],
+        [12_800, 19_200],
+    ]
+
+
+def test_peaks_have_thresholds_of_the_place_at_the_edges_of_regions(parted, tmp_path):
+    opened, places = parted
+    known = replace(places.known, thresholds={"pooled": None})
+    folder = rendered(opened, places, tmp_path / "CT1", ["SIMA"])
+    assert json.loads((folder / "SIMA.json").read_text())["peaks"]["threshold_where_known"] is not None
+    places.known = known
+    folder = rendered(opened.with_thresholds(pooled=0.001), places, tmp_path / "none", ["SIMA"])
+    peaks = read_intervals(folder / "SIMA.narrowPeak", opened.reference.names, opened.reference.sizes)
+    inside = [640 <= middle < 9600 or 12_800 <= middle < 19_200 for middle in peaks["chr1"].spans.mean(1)]
+    assert peaks["chr1"].spans.size and not any(inside), "where binding is known no threshold reaches the rate"
+
+
+def test_a_region_of_a_track_is_a_part_of_it(knowing, places, folders, tmp_path):
+    render_cell_types(
+        knowing.checkpoint,
+        knowing.embedding,
+        knowing.reference,
+        knowing.data("CT1"),
+        knowing.factor_set,
+        ["SIMA"],
+        [CellTypeTracks("CT1", tmp_path / "CT1", {})],
+        region=Region("chr1", 37, 100),
+        known=places,
+    )
+    whole = read(folders["CT1"] / "SIMA.bw", knowing.reference.sizes)["chr1"]
+    part = read(tmp_path / "CT1/SIMA.bw", knowing.reference.sizes)["chr1"]
+    np.testing.assert_array_equal(part[37:137], whole[37:137])
+
+
+def test_a_cell_type_by_another_name_is_the_same_one(knowing, targets, tmp_path):
+    manifest = {**knowing.checkpoint.about["manifest"], "aliases": {"CT1": ["CT-1"]}}
+    places = KnownPlaces(
+        replace(knowing.checkpoint, about={**knowing.checkpoint.about, "manifest": manifest}), targets
+    )
+    for name in ("CT1", "CT-1", "ct-1"):
+        assert places.told("SIM01", name) == places.told("SIM01", "CT1")
+        assert places.told("SIM01", name)["factor"] == []
+    assert places.told("SIM01", "CT2")["factor"] == ["SIM01.CT1"]
+
+
+def test_a_model_without_weights_says_that_nothing_counts(knowing, targets, folders, tmp_path, capsys):
+    about = {**knowing.checkpoint.about, "known_binding": {"weights": {}, "thresholds": {"pooled": None}}}
+    opened = replace(knowing, checkpoint=replace(knowing.checkpoint, about=about))
+    places = KnownPlaces(opened.checkpoint, targets)
+    assert "known binding counts nowhere" in capsys.readouterr().err
+    found = rendered(opened, places, tmp_path / "CT1", ["SIMA"])
+    plain = knowing.render(tmp_path / "plain", ["SIMA"])
+    assert (found / "SIMA.bw").read_bytes() == (plain / "SIMA.bw").read_bytes()
 
 
 def test_peaks_have_thresholds_of_their_own_where_binding_is_known(knowing, folders):

@@ -273,9 +273,15 @@ class OpenedRun:
         """What is known of binding, where it is to count."""
         if not self.config.prediction.known_binding:
             return None
-        folder = self.run / "targets"
-        self._files[folder / "targets.json"] = _stamp(folder / "targets.json")
-        return KnownPlaces(self.checkpoint, Targets.open(folder))
+        path = self.run / "targets/targets.json"
+        self._files[path] = _stamp(path)
+        if not path.is_file():
+            raise self._missing(path)
+        return KnownPlaces(self.checkpoint, Targets.open(path.parent))
+
+    def _missing(self, path: Path) -> InputError:
+        mend = f"in {self.folder}, run the workflow to its end"
+        return InputError("is not there, and tracks are rendered from it", file=path, mend=mend)
 
     def _require_finished(self) -> None:
         """Look for its files before any is read: that takes no time, whoever asks again and again."""
@@ -284,11 +290,7 @@ class OpenedRun:
         model = [self.run / name for name in _MODEL]
         for path in self._files:
             if not path.is_file() and not (path in model and any(each.is_file() for each in model)):
-                raise InputError(
-                    "is not there, and tracks are rendered from it",
-                    file=path,
-                    mend=f"in {self.folder}, run the workflow to its end",
-                )
+                raise self._missing(path)
 
     def _require_factor(self, name: str) -> None:
         known = self.factor_set.names

@@ -152,11 +152,11 @@ def model_predictors(
     ]
     known = read_known_binding(checkpoint.about)
     if known is not None:
-        told = (
-            "measurements at the tested bins of the factor in training cell types, and of other training factors"
+        peeks = (
+            "measurements at the tested bins: of the factor in training cell types, of other factors in its own"
         )
         scores = _KnownScores(model, known, checkpoint.about["manifest"]["experiments"])
-        found.append(Predictor(KNOWN, f"{sees}; {told}", scores, probabilities=True))
+        found.append(Predictor(KNOWN, f"{sees}; {peeks}", scores, probabilities=True))
     return found
 
 
@@ -212,21 +212,20 @@ class _KnownScores:
         self.model, self.known = model, known
         scene, chosen = model.scene, set(trained)
         self.columns = [index for index, each in enumerate(scene.experiments) if each["name"] in chosen]
-        self.experiments = Experiments([self._pair(column) for column in self.columns])
+        self.pairs = [(each["factor"], each["cell_type"]) for each in scene.experiments]
 
     def __call__(self, column: int) -> Values | None:
-        scene = self.model.scene
-        about = self.experiments.about([self._pair(column)])
-        if self.known.of(about.any(-1)[:, 0].tolist()) is None:
+        scene, pair = self.model.scene, self.pairs[column]
+        experiments = Experiments([self.pairs[each] for each in self.columns])
+        if self.known.of_each(experiments, [pair]) == [None]:
             return None
+        # Of many experiments few are evidence: their labels alone are laid out.
+        told = experiments.about([pair]).any(0)[0].tolist()
+        columns = [each for each, tells in zip(self.columns, told, strict=True) if tells]
+        labels = torch.from_numpy(scene.loci[MODEL_BINS].labels[:, columns])
         logits = logits_of(torch.from_numpy(self.model.probabilities(column)))[None]
-        labels = torch.from_numpy(scene.loci[MODEL_BINS].labels[:, self.columns])
-        found = self.known.counted(logits, labels, about).sigmoid()[0].numpy()
-        return carried(scene, found, self.model.rule)
-
-    def _pair(self, column: int) -> tuple[str, str]:
-        experiment = self.model.scene.experiments[column]
-        return experiment["factor"], experiment["cell_type"]
+        found = self.known.counted(logits, labels, Experiments([self.pairs[each] for each in columns]), [pair])
+        return carried(scene, found[0].sigmoid_().numpy(), self.model.rule)
 
 
 def _about(scene: Scene, column: int) -> dict[str, Any]:

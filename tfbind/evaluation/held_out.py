@@ -12,6 +12,7 @@ from typing import Any
 from tfbind.core.errors import InputError
 from tfbind.genome.names import listed
 from tfbind.genome.regions import Region, overlap
+from tfbind.model.checkpoint import trained_cell_type
 from tfbind.prediction.embed import GenomeEmbedding
 from tfbind.training.splits import Split
 
@@ -91,15 +92,9 @@ def _factors(
 def _cells(
     manifest: Mapping[str, Any], split: Split, scored: Iterable[Mapping[str, Any]]
 ) -> Iterator[tuple[str, str]]:
-    known = {_plain(name): name for name in manifest["cell_types"]}
-    for name, aliases in manifest.get("aliases", {}).items():
-        known |= {_plain(alias): name for alias in aliases}
     names = _claimed("cell_type", UNSEEN_CELL_TYPE, split, scored)
-    told = [
-        name if known[_plain(name)] == name else f"{name} (there {known[_plain(name)]})"
-        for name in names
-        if _plain(name) in known
-    ]
+    known = {name: found for name in names if (found := trained_cell_type(manifest, name)) is not None}
+    told = [name if found == name else f"{name} (there {found})" for name, found in known.items()]
     if told:
         yield (
             "splits.held_out_cell_types",
@@ -111,7 +106,3 @@ def _claimed(what: str, unseen: Sequence[str], split: Split, scored: Iterable[Ma
     """Factors or cell types that the split says were never seen."""
     found = (each[what] for each in scored if split.kinds[each["name"]] in unseen)
     return list(dict.fromkeys(found))
-
-
-def _plain(name: str) -> str:
-    return name.casefold()

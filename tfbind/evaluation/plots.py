@@ -187,7 +187,8 @@ def _plot_against_best(axes: Axes, rows: Sequence[Row], log: bool) -> None:
     other = "prevalence, the AUPRC of chance" if alone else "AUPRC of the best other predictor"
     rival = "chance" if alone else "the best other predictor"
     axes.set_title(f"{MODEL} beats {rival} in {better} of {n}", loc="left")
-    note = f"\n({SHUFFLED} aside)" if any(row["predictor"] == SHUFFLED for row in rows) else ""
+    aside = [name for name in own[1:] if any(row["predictor"] == name for row in rows)]
+    note = f"\n({' and '.join(aside)} aside)" if aside else ""
     axes.set_xlabel(f"{other}{LOG_NOTE * log}\n(n = {n} experiments, one point each){note}")
     axes.set_ylabel(f"AUPRC of {MODEL}{LOG_NOTE * log}")
 

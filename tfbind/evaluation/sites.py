@@ -28,6 +28,7 @@ TRACK_COLUMNS = (
     "fdr",
     "threshold",
     "threshold_from",
+    "threshold_where_known",
     "seen_factor",
     "seen_cell_type",
 )
@@ -70,6 +71,7 @@ def describe_tracks(folder: str | Path) -> list[Row]:
             "fdr": about["peaks"]["fdr"],
             "threshold": about["peaks"]["threshold"],
             "threshold_from": about["peaks"]["threshold_from"],
+            "threshold_where_known": about["peaks"].get("threshold_where_known"),
             "seen_factor": yes_or_no(about["trained_on_factor"]),
             "seen_cell_type": yes_or_no(about["trained_on_cell_type"]),
         }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from tfbind.factors.sites import P_VALUE, motif_sites
 from tfbind.genome.bigwig import read_chromosome_bins
 from tfbind.genome.genes import Gene, genes_in
 from tfbind.genome.reference import Reference
-from tfbind.genome.regions import Region, parse_place
+from tfbind.genome.regions import Region, parse_place, without
 from tfbind.training.targets import Targets
 
 
@@ -233,10 +234,21 @@ def _predicted(
     described = read_json(about) if path.is_file() and about.is_file() else None
     # A track of a region alone is 0 elsewhere.
     if described is not None and described["region"] is None:
-        threshold = described["peaks"]["threshold"]
+        threshold = threshold_in(described, place)
         return Predicted(factor, _track(path, reference, place, bin), calls, threshold)
     first, values = render(factor, cell_type, place)
     return Predicted(factor, _steps(first, values, bin, place), calls)
+
+
+def threshold_in(described: Mapping[str, Any], place: Region) -> float | None:
+    """What bins of a track are called by in a place; None where that differs along it, or calls nothing."""
+    peaks, known = described["peaks"], described.get("known_binding")
+    if known is None or "threshold_where_known" not in peaks:
+        return peaks["threshold"]
+    elsewhere = without([place], [Region(*each) for each in known["regions"]])
+    if not elsewhere:
+        return peaks["threshold_where_known"]
+    return peaks["threshold"] if elsewhere == [place] else None
 
 
 def _targets(folder: Path) -> Targets | None:

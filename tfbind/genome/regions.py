@@ -30,6 +30,14 @@ class Region:
         return range(self.start // bin, -(-self.end // bin))
 
 
+def apart(regions: Iterable[Region]) -> list[Region]:
+    """The same bases, in order, none of them twice."""
+    found: list[Region] = []
+    for region in sorted(regions):
+        found += without([region], found)
+    return found
+
+
 def require_form(text: str, *, key: str) -> None:
     """Refuse what no genome could have: a region without first and last base, or with these in the wrong order.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ class Checkpoint:
     about : dict
         `settings`, `shape`, `embedder`, `contexts` (`encoder` of the texts; `learnt`: cell types of the learnt
         embedding's rows), `manifest` (what it was trained on), `thresholds`,
-        `calibration`, where it has one.
+        `calibration` and `known_binding`, where it has them.
     checksum : str
         SHA-256 of the weights: the model's identity in everything made with it.
     members : tuple of Checkpoint
@@ -72,6 +73,14 @@ def save_checkpoint(folder: str | Path, model: BindingModel, about: dict[str, An
             "sha256": sha256_file(temporary / "model.safetensors"),
         }
         write_json(temporary / "model.json", {**about, **sizes})
+
+
+def trained_cell_type(manifest: Mapping[str, Any], name: str) -> str | None:
+    """The cell type that a model was trained on, by its name or another one; None: there is none."""
+    known = {each.casefold(): each for each in manifest["cell_types"]}
+    for each, aliases in manifest.get("aliases", {}).items():
+        known |= {alias.casefold(): each for alias in aliases}
+    return known.get(name.casefold())
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:

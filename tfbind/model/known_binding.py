@@ -83,21 +83,45 @@ class Experiments:
         factor, cell = (own[:, None, part] == measured[None, :, part] for part in (0, 1))
         return torch.from_numpy(np.stack([factor & ~cell, ~factor & cell]))
 
+    def evidence(self, labels: Tensor, pairs: Sequence[Pair]) -> Tensor:
+        """log(1 + 50 s) of each kind, float32 (kinds, pairs, bins); 0 where nothing is known.
 
-def evidence(labels: Tensor, about: Tensor) -> Tensor:
-    """log(1 + 50 s) of each kind, float32 (kinds, pairs, bins).
+        Parameters
+        ----------
+        labels
+            uint8 (bins, experiments): 0 unbound, 1 bound, 2 not known.
+        """
+        chosen = torch.nonzero(self.about(pairs).any(0).any(0)).flatten()
+        labels = labels[:, chosen].T
+        groups = _Groups([self.measured[column] for column in chosen.tolist()], pairs)
+        bound, known = (groups.sums(part.float()) for part in (labels == BOUND, labels != LEFT_OUT))
+        return bound.div_(known.clamp_(min=1)).mul_(SCALE).log1p_()
 
-    Parameters
-    ----------
-    labels
-        uint8 (bins, experiments): 0 unbound, 1 bound, 2 not known.
-    about
-        What `Experiments.about` gave.
+
+class _Groups:
+    """Experiments by factor, by cell type, and by both.
+
+    What a pair is told is a sum over one group less that over another: one pass over the experiments serves
+    however many pairs there are.
     """
-    chosen = about.float()
-    # Sums of zeros and ones: exact, in whatever order.
-    bound, known = (chosen @ part.T.float() for part in (labels == BOUND, labels != LEFT_OUT))
-    return bound.div_(known.clamp_(min=1)).mul_(SCALE).log1p_()
+
+    def __init__(self, measured: Sequence[Pair], pairs: Sequence[Pair]) -> None:
+        self.parts = []
+        for of in (lambda pair: pair[0], lambda pair: pair[1], lambda pair: pair):
+            numbers = {each: number for number, each in enumerate(dict.fromkeys(map(of, measured)))}
+            # One more, of nothing.
+            places = [numbers.get(of(pair), len(numbers)) for pair in pairs]
+            self.parts.append((len(numbers) + 1, [numbers[of(each)] for each in measured], places))
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sums (kinds, pairs, bins) of zeros and ones (experiments, bins): exact, in whatever order."""
+        factor, cell, both = (
+            values.new_zeros(count, values.shape[1])
+            .index_add_(0, torch.tensor(numbers, dtype=torch.int64), values)
+            .index_select(0, torch.tensor(places, dtype=torch.int64))
+            for count, numbers, places in self.parts
+        )
+        return torch.stack([factor - both, cell - both])
 
 
 @dataclass(frozen=True)
@@ -125,27 +149,30 @@ class KnownBinding:
         sets = [kinds, *((kind,) for kind in kinds)]
         return next((self.weights[each] for each in sets if each in self.weights), None)
 
-    def counted(self, logits: Tensor, labels: Tensor, about: Tensor) -> Tensor:
+    def of_each(self, experiments: Experiments, pairs: Sequence[Pair]) -> list[Weights | None]:
+        """As `of`, of pairs."""
+        return [self.of(there) for there in experiments.about(pairs).any(-1).T.tolist()]
+
+    def counted(self, logits: Tensor, labels: Tensor, experiments: Experiments, pairs: Sequence[Pair]) -> Tensor:
         """Logits where binding is known.
 
         Parameters
         ----------
         logits
             Of calibrated probabilities, float32 (pairs, bins).
-        labels, about
-            As of `evidence`.
+        labels
+            Of the experiments, uint8 (bins, experiments).
 
         Returns
         -------
         float32 (pairs, bins); rows without evidence that counts are as they were.
         """
-        chosen = [self.of(each) for each in about.any(-1).T.tolist()]
+        chosen = self.of_each(experiments, pairs)
         rows = [row for row, weights in enumerate(chosen) if weights is not None]
+        found = experiments.evidence(labels, [pairs[row] for row in rows]) if rows else None
         out = logits.clone()
-        if rows:
-            found = evidence(labels, about[:, rows])
-            for place, row in enumerate(rows):
-                out[row] = chosen[row](logits[row], found[:, place])
+        for place, row in enumerate(rows):
+            out[row] = chosen[row](logits[row], found[:, place])
         return out
 
     def as_json(self) -> dict[str, Any]:
@@ -174,6 +201,8 @@ def read_known_binding(about: Mapping[str, Any]) -> KnownBinding | None:
             )
             for name, each in told["weights"].items()
         }
+        if "pooled" not in told["thresholds"]:
+            raise KeyError("pooled")
         if unknown := {kind for kinds in weights for kind in kinds} - set(KINDS):
             raise ValueError(f"there is no evidence of the kind '{min(unknown)}'")
         return KnownBinding(weights, dict(told["thresholds"]))

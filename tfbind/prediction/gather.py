@@ -15,7 +15,9 @@ UNCERTAINTY = ".uncertainty"
 ENDINGS = (".bw", ".json", ".narrowPeak")
 OF_UNCERTAINTY = (f"{UNCERTAINTY}.bw", f"{UNCERTAINTY}.json")
 # What the tracks of one cell type have in common, as their provenance says.
-SHARED = ("cell_type", "context", "model", "genome", "genome_embedding", "bin", "region")
+SHARED = ("cell_type", "context", "model", "genome", "genome_embedding", "bin", "region", "known_binding")
+# Of these, what a track lacks that an earlier version made.
+_LATER = ("region", "known_binding")
 
 _AGAIN = "render this batch again: `tfbind render --batch`"
 
@@ -114,7 +116,9 @@ def _about(path: Path) -> dict[str, Any]:
     """What a track says of itself, as far as it shares it with the others."""
     try:
         content = read_json(path)
-        # Without one, a track is of all the genome.
-        return {key: content[key] for key in SHARED if key != "region"} | {"region": content.get("region")}
+        # Without a region, a track is of all the genome.
+        found = {key: content.get(key) if key in _LATER else content[key] for key in SHARED}
+        # Which experiments count is the factor's own.
+        return found | {"known_binding": found["known_binding"] and found["known_binding"]["regions"]}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"is no provenance of a track ({error})", file=path, mend=_AGAIN) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,8 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from tfbind.core.errors import InputError
-from tfbind.genome.regions import Region
-from tfbind.model.checkpoint import Checkpoint
+from tfbind.genome.regions import Region, apart
+from tfbind.model.checkpoint import Checkpoint, trained_cell_type
 from tfbind.model.known_binding import KINDS, Experiments, Pair, read_known_binding
 from tfbind.model.probabilities import Probabilities, Take, logits_of
 
@@ -54,12 +55,20 @@ class KnownPlaces:
                 mend="give those that it was trained on, or train again",
             )
         self.known, self.labels, self.bin = known, targets.labels, checkpoint.model.bin
-        trained = set(manifest["experiments"])
+        if not known.weights:
+            print(
+                "known binding counts nowhere: the validation of the model tells no weights for it",
+                file=sys.stderr,
+            )
+        self.manifest, trained = manifest, set(manifest["experiments"])
         own = [(column, each) for column, each in enumerate(targets.experiments) if each["name"] in trained]
         self.columns = [column for column, _ in own]
         self.names = [each["name"] for _, each in own]
         self.experiments = Experiments([(each["factor"], each["cell_type"]) for _, each in own])
-        self.regions = [Region(*each) for name in ("regions", "validation_regions") for each in manifest[name]]
+        # Of an ensemble, what one member was validated in, another may have been trained in.
+        self.regions = apart(
+            Region(*each) for name in ("regions", "validation_regions") for each in manifest[name]
+        )
 
     def counting(
         self, probabilities: Probabilities, factors: Sequence[str], cell_types: Sequence[str]
@@ -87,27 +96,33 @@ class KnownPlaces:
         """Labels of the known experiments, uint8 (bins, experiments)."""
         return from_numpy(self.labels[chrom][bins.start : bins.stop, self.columns])
 
-    def counts(self, pair: Pair) -> bool:
+    def pair(self, factor: str, cell_type: str) -> Pair:
+        """A factor in a cell type, by the name that the model was trained on it by."""
+        return factor, trained_cell_type(self.manifest, cell_type) or cell_type
+
+    def counts(self, factor: str, cell_type: str) -> bool:
         """Whether anything known counts for a factor in a cell type."""
-        return self.known.of(self.experiments.about([pair]).any(-1)[:, 0].tolist()) is not None
+        return self.known.of_each(self.experiments, [self.pair(factor, cell_type)]) != [None]
 
     def threshold(self, experiment: str) -> tuple[str, float | None]:
         """Name and value of the threshold of bins where binding is known: the experiment's own, or `pooled`."""
         source = experiment if experiment in self.known.thresholds else "pooled"
         return source, self.known.thresholds[source]
 
-    def told(self, pair: Pair) -> dict[str, Any] | None:
-        """What the provenance of a track says: from which experiments, and where; None where nothing counts."""
-        if not self.counts(pair):
-            return None
-        about = self.experiments.about([pair])[:, 0]
-        weights = self.known.of(about.any(-1).tolist())
+    def told(self, factor: str, cell_type: str) -> dict[str, Any]:
+        """What the provenance of a track says: the experiments that count, by kind, and where.
+
+        Regions are 0-based half-open, bp.
+        """
+        pair = self.pair(factor, cell_type)
+        (weights,) = self.known.of_each(self.experiments, [pair])
+        counted = () if weights is None else weights.evidence
+        about = zip(KINDS, self.experiments.about([pair])[:, 0].tolist(), strict=True)
         return {
-            "regions": [str(region) for region in self.regions],
+            "regions": [[region.chrom, region.start, region.end] for region in self.regions],
             **{
-                kind: [name for name, chosen in zip(self.names, own.tolist(), strict=True) if chosen]
-                for kind, own in zip(KINDS, about, strict=True)
-                if kind in weights.evidence
+                kind: [name for name, chosen in zip(self.names, own, strict=True) if chosen and kind in counted]
+                for kind, own in about
             },
         }
 
@@ -124,14 +139,23 @@ class CountingKnownBinding:
 
     def each(self, take: Take, chrom: str, tokens: np.ndarray, first: int, count: int, pairs: Tensor) -> None:
         """See `Probabilities.each`."""
-        named = [(self.factors[factor], self.cell_types[cell]) for factor, cell in pairs.tolist()]
-        about = self.places.experiments.about(named)
+        places = self.places
+        named = [places.pair(self.factors[factor], self.cell_types[cell]) for factor, cell in pairs.tolist()]
+        weights = places.known.of_each(places.experiments, named)
+        rows = [row for row, each in enumerate(weights) if each is not None]
+        own = [named[row] for row in rows]
 
         def counted(low: int, found: Tensor, spread: Tensor | None) -> None:
-            for part in self.places.within(chrom, range(low, low + found.shape[1])):
-                own = found[:, part.start - low : part.stop - low]
-                labels = self.places.labels_of(chrom, part)
-                own.copy_(self.places.known.counted(logits_of(own), labels, about).sigmoid_())
+            bins = range(low, low + found.shape[1])
+            parts = places.within(chrom, bins) if rows else []
+            if parts:
+                evidence = places.experiments.evidence(places.labels_of(chrom, bins), own)
+                for number, row in enumerate(rows):
+                    # All of a row, and each by itself: how a value is rounded may depend on where it stands.
+                    changed = weights[row](logits_of(found[row]), evidence[:, number]).sigmoid_()
+                    for part in parts:
+                        inside = slice(part.start - low, part.stop - low)
+                        found[row, inside] = changed[inside]
             take(low, found, spread)
 
         self.probabilities.each(counted, chrom, tokens, first, count, pairs)

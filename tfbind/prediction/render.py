@@ -327,9 +327,9 @@ def _describe(
     source = own if own in about["thresholds"] else "pooled"
     threshold = presentable_threshold(about["thresholds"][source])
     peaks = {"threshold": threshold, "fdr": about["fdr"], "threshold_from": source}
-    told = None if known is None else known.told((factor, cell_type))
+    counts = known is not None and known.counts(factor, cell_type)
     where_known = None
-    if told is not None:
+    if counts:
         source, where_known = known.threshold(own)
         where_known = presentable_threshold(where_known)
         peaks |= {"threshold_where_known": where_known, "threshold_where_known_from": source}
@@ -341,7 +341,7 @@ def _describe(
                 span.chrom,
                 span.first,
                 values,
-                threshold if told is None else _thresholds(span, threshold, where_known, known),
+                _thresholds(span, threshold, where_known, known) if counts else threshold,
             )
             for span, values in track.values()
         ),
@@ -359,6 +359,7 @@ def _describe(
         "genome": reference.checksum,
         "genome_embedding": sha256_json(embedding.about),
         "bin": bin,
+        "known_binding": None if known is None else known.told(factor, cell_type),
         "region": None if region is None else region.as_text(reference.sizes, bin),
     }
     rounded = f"rounded to multiples of 1/{2**BITS}; 0 in bins that are mostly N or blacklisted"
@@ -370,7 +371,6 @@ def _describe(
             "calibration": read_calibration(about).method,
             "trained_on_factor": factor in manifest["factors"],
             "trained_on_cell_type": cell_type in manifest["cell_types"],
-            "known_binding": told,
             "peaks": {"count": count, **peaks},
         },
     )

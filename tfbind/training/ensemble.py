@@ -15,7 +15,7 @@ from tfbind.contexts.contextset import ContextSet
 from tfbind.core.errors import InputError
 from tfbind.factors.factorset import FactorSet
 from tfbind.genome.reference import Reference
-from tfbind.genome.regions import Region, overlap, without
+from tfbind.genome.regions import Region, apart, overlap, without
 from tfbind.model.batching import factor_batch
 from tfbind.model.calibration import Calibration
 from tfbind.model.checkpoint import Checkpoint
@@ -92,7 +92,8 @@ def joined_manifest(manifests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         elif key in _BY_NAME:
             found[key] = {name: told for value in values for name, told in value.items()}
         elif key in _REGIONS:
-            found[key] = _union([region for value in values for region in read_regions(value)])
+            regions = apart(region for value in values for region in read_regions(value))
+            found[key] = [[each.chrom, each.start, each.end] for each in regions]
         else:
             found[key] = values[0] if key in _SAME_OF_MANIFEST else values
     return found
@@ -189,14 +190,6 @@ def _columns(experiments: Collection[str], names: Sequence[str]) -> list[int]:
 def read_regions(given: Sequence[Sequence[Any]]) -> list[Region]:
     """Regions of a manifest."""
     return [Region(*each) for each in given]
-
-
-def _union(regions: Sequence[Region]) -> list[list[Any]]:
-    """Regions as a manifest has them, nothing twice."""
-    apart: list[Region] = []
-    for region in sorted(regions):
-        apart += without([region], apart)
-    return [[each.chrom, each.start, each.end] for each in apart]
 
 
 def _mean_thresholds(thresholds: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tfbind.model.data import BOUND, LEFT_OUT
-from tfbind.model.known_binding import KINDS, Experiments, KnownBinding, Pair, Weights, evidence
+from tfbind.model.known_binding import KINDS, Experiments, KnownBinding, Pair, Weights
 from tfbind.training.calibration import LEAST_OF_A_KIND, Groups, logistic
 from tfbind.training.thresholds import find_thresholds
 
@@ -20,7 +20,7 @@ FAR = 30
 # More than evidence has, log(51) at most.
 PLACES = 256
 # Bins at once.
-STRETCH = 1 << 16
+STRETCH = 1 << 14
 
 
 def fit_known_binding(
@@ -42,31 +42,36 @@ def fit_known_binding(
     fdr, names
         As of `find_thresholds`.
     """
-    about = Experiments(measured).about(measured)
+    experiments, parts = Experiments(measured), _parts(len(truth))
+    there = experiments.about(measured).any(-1).numpy()
+    grouped = [_grouped(logits[part], truth[part], experiments, there) for part in parts]
+    together = _counted(*(np.concatenate(each) for each in zip(*grouped, strict=True)))
     sets = [kinds for count in range(1, len(KINDS) + 1) for kinds in combinations(KINDS, count)]
-    weights = {kinds: found for kinds in sets if (found := _fit(logits, truth, about, kinds)) is not None}
-    known, parts = KnownBinding(weights, {}), _parts(len(truth))
-    counted = [known.counted(_tensor(logits[part]).T, _tensor(truth[part]), about).T.numpy() for part in parts]
+    weights = {kinds: found for kinds in sets if (found := _fit(*together, kinds)) is not None}
+    known = KnownBinding(weights, {})
+    counted = [
+        known.counted(_tensor(logits[part]).T, _tensor(truth[part]), experiments, measured).T.numpy()
+        for part in parts
+    ]
     return KnownBinding(weights, find_thresholds(truth, np.concatenate(counted), fdr, names))
 
 
-def _fit(logits: np.ndarray, truth: np.ndarray, about: torch.Tensor, kinds: tuple[str, ...]) -> Weights | None:
-    """Weights of some kinds; None where the validation does not tell them, or says that the evidence misleads."""
+def _fit(numbers: np.ndarray, count: np.ndarray, bound: np.ndarray, kinds: tuple[str, ...]) -> Weights | None:
+    """Weights of some kinds; None where the validation does not tell them, or says that the evidence misleads.
+
+    Parameters
+    ----------
+    numbers, count, bound
+        As `_counted` gives them.
+    """
+    logits, evidence, there = _features(numbers)
     places = [KINDS.index(kind) for kind in kinds]
-    columns = torch.nonzero(about[places].any(-1).all(0)).flatten().tolist()
-    if not columns:
-        return None
-    about = about[:, columns][places]
-    found = [
-        _counted(*_grouped(logits[part][:, columns], truth[part], truth[part][:, columns], about))
-        for part in _parts(len(truth))
-    ]
-    numbers, count, bound = _counted(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    chosen = there[places].all(0)
+    logits, count, bound = logits[chosen], count[chosen], bound[chosen]
     if min(bound.sum(), (count - bound).sum()) < LEAST_OF_A_KIND:
         return None
-    design = [*_features(numbers, len(kinds)), np.ones_like(count)]
-    start = [1.0, *(0.0 for _ in kinds), 0.0]
-    fitted = logistic(design, Groups(design[0], count, bound), start)
+    design = [logits, *evidence[places][:, chosen], np.ones_like(logits)]
+    fitted = logistic(design, Groups(logits, count, bound), [1.0, *(0.0 for _ in kinds), 0.0])
     slope, *weights, offset = fitted
     if not (np.isfinite(fitted).all() and slope > 0 and min(weights) > 0):
         return None
@@ -76,29 +81,40 @@ def _fit(logits: np.ndarray, truth: np.ndarray, about: torch.Tensor, kinds: tupl
 Counted = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _grouped(logits: np.ndarray, labels: np.ndarray, truth: np.ndarray, about: torch.Tensor) -> Counted:
-    """Of each bin that is known: a number that tells its logit and its evidence, 1, and whether it is bound."""
+def _grouped(logits: np.ndarray, labels: np.ndarray, experiments: Experiments, there: np.ndarray) -> Counted:
+    """Bins of all experiments, those of almost equal logits and evidence as one, as `_counted` gives them.
+
+    Parameters
+    ----------
+    there
+        Whether an experiment has evidence of each kind, bool (kinds, experiments).
+    """
     numbers = _rounded(_tensor(logits).T.clamp(-FAR, FAR) + FAR)
-    for each in evidence(_tensor(labels), about):
+    for each in experiments.evidence(_tensor(labels), experiments.measured):
         numbers = numbers * PLACES + _rounded(each)
-    kept = truth.T != LEFT_OUT
-    return numbers[kept], np.ones(kept.sum()), (truth.T == BOUND)[kept]
+    for has in there:
+        numbers = numbers * 2 + has[:, None]
+    kept = labels.T != LEFT_OUT
+    return _counted(numbers[kept], np.ones(kept.sum()), (labels.T == BOUND)[kept])
 
 
 def _counted(numbers: np.ndarray, count: np.ndarray, bound: np.ndarray) -> Counted:
-    """Those of equal numbers as one."""
+    """Those of equal numbers as one: the numbers, how many there are of each, and how many bound ones."""
     distinct, place = np.unique(numbers, return_inverse=True)
     count, bound = (np.bincount(place, weights=each, minlength=len(distinct)) for each in (count, bound))
     return distinct, count, bound
 
 
-def _features(numbers: np.ndarray, kinds: int) -> list[np.ndarray]:
-    """Logits, and evidence of each kind: what `_grouped` made numbers of."""
-    found = []
-    for _ in range(kinds):
+def _features(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What numbers tell: logits (n,), evidence (kinds, n), and whether there is any (kinds, n)."""
+    there, evidence = [], []
+    for _ in KINDS:
+        numbers, rest = np.divmod(numbers, 2)
+        there.insert(0, rest == 1)
+    for _ in KINDS:
         numbers, rest = np.divmod(numbers, PLACES)
-        found.insert(0, rest / FINE)
-    return [numbers / FINE - FAR, *found]
+        evidence.insert(0, rest / FINE)
+    return numbers / FINE - FAR, np.stack(evidence), np.stack(there)
 
 
 def _rounded(values: torch.Tensor) -> np.ndarray:
