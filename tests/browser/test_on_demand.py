@@ -177,11 +177,24 @@ def test_values_are_those_of_the_verb(on_demand, tiny_run, tmp_path):
     np.testing.assert_array_equal(on_demand.render("SIMB", "CT1", "chr1:3000-9000").values, expected)
 
 
-def test_values_that_count_known_binding_are_those_of_the_verb(tiny_run, run, opening, tmp_path):
+def count_known_binding(run: Path) -> None:
     config = run / "config.yaml"
     settings = yaml.safe_load(config.read_text())
     settings["prediction"]["known_binding"] = True
     config.write_text(yaml.safe_dump(settings))
+
+
+def test_what_is_known_of_binding_must_be_there_where_it_counts(run, opening):
+    (run / "targets").unlink()
+    assert opening(run).render("SIMA", "CT1", "chr1").values.max() > 0
+    count_known_binding(run)
+    with pytest.raises(RunError, match=r"targets.json.*is not there") as caught:
+        opening(run).render("SIMA", "CT1", "chr1")
+    assert "run the workflow to its end" in caught.value.mend
+
+
+def test_values_that_count_known_binding_are_those_of_the_verb(tiny_run, run, opening, tmp_path):
+    count_known_binding(run)
     told = tmp_path / "known.yaml"
     told.write_text("prediction:\n  known_binding: true\n")
     targets = tiny_run.results / "targets"
