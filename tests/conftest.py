@@ -19,12 +19,17 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 from tfbind.cli import main
 from tfbind.genome.reference import Reference, build_reference
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request
+
+# How long a test takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 MIRROR = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "mirror"
 

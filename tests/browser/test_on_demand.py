@@ -147,7 +147,7 @@ def test_a_region_is_the_bins_that_it_touches(on_demand, shared):
     np.testing.assert_array_equal(found.values, in_bigwig(shared, "SIM02", "CT1", "chr2", slice(101, 103)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(chrom=st.sampled_from(CHROMOSOMES), ends=st.tuples(st.integers(1, SIZE), st.integers(1, SIZE)))
 def test_a_part_is_a_part_of_the_whole(on_demand, shared, chrom, ends):
     first, last = sorted(ends)
@@ -157,7 +157,7 @@ def test_a_part_is_a_part_of_the_whole(on_demand, shared, chrom, ends):
     np.testing.assert_array_equal(found.values, in_bigwig(shared, "SIM03", "CT2", chrom, bins))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(ends=st.lists(st.tuples(st.integers(1, SIZE), st.integers(1, SIZE)), min_size=1, max_size=4))
 def test_values_do_not_depend_on_what_was_asked_before(on_demand, shared, ends):
     opened = on_demand._opened
@@ -262,7 +262,7 @@ def test_a_region_that_is_too_large_is_refused(on_demand, monkeypatch):
 TEXT = st.one_of(st.text(max_size=400), st.sampled_from(["SIM01", "CT1", "chr1", "chr1:1-100", "chr1:-"]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.one_of(st.sampled_from(["factor", "cell_type", "region"]), st.text(max_size=5)),
@@ -279,7 +279,7 @@ def test_any_query_is_answered(on_demand, query):
         assert body["error"] and body["mend"] and len(body["error"]) < 700
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(st.text(max_size=50), st.from_regex(r"chr[1-9]?:[\d,]{0,40}-[\d,]{0,40}", fullmatch=True)))
 def test_any_region_is_rendered_or_refused(on_demand, text):
     try:
@@ -358,7 +358,7 @@ def test_what_is_kept_is_returned_while_something_is_rendered(opening, shared, m
         assert len(running.result().values) == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 20),
     st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 25))), max_size=30),

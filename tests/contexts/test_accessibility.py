@@ -50,7 +50,7 @@ def same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
         np.testing.assert_allclose(found[chrom], each, rtol=6e-3, atol=1e-6, err_msg=chrom)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     fragments=st.lists(
         st.tuples(st.sampled_from(["chrI", "chrII", "chrM"]), st.integers(0, 18), st.integers(1, 19)),

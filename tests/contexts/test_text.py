@@ -43,7 +43,7 @@ def test_equals_the_model_called_directly(bert, pooling):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=45).map(" ".join), min_size=2))
 def test_padding_and_neighbours_change_nothing(bert, pooling, texts):
     encoder = TextEncoder(bert, pooling=pooling)

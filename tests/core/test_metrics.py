@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
@@ -35,7 +35,6 @@ def rankings(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(rankings())
-@settings(deadline=None)
 def test_equals_scikit_learn(ranking):
     labels, scores = ranking
     assert average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores))
@@ -43,7 +42,6 @@ def test_equals_scikit_learn(ranking):
 
 
 @given(rankings(), FDRS)
-@settings(deadline=None)
 def test_recall_at_fdr_is_the_best_point_of_scikit_learns_curve(ranking, fdr):
     labels, scores = ranking
     precision, recall, _ = precision_recall_curve(labels, scores)
@@ -250,7 +248,6 @@ def test_a_ranking_scores_chosen_bins_as_if_they_were_alone(ranking, random):
 
 
 @given(rankings(), st.integers(1, 5), st.integers(0, 99))
-@settings(deadline=None)
 def test_a_resample_scores_as_its_bins_written_out(ranking, count, seed):
     labels, scores = ranking
     blocks = np.arange(labels.size) * count // labels.size

@@ -53,7 +53,7 @@ spans = st.lists(
 
 
 @given(spans)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_bin_is_bound_where_peaks_cover_half_of_it_and_ambiguous_where_less(peaks):
     covered = np.zeros(SIZE, bool)
     for start, end in peaks:

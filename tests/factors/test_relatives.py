@@ -19,7 +19,7 @@ def of(**proteins):
     return Relatives({name: tuple(given.split(";")) if given else () for name, given in proteins.items()})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(residues, residues)
 def test_identity_is_that_of_an_optimal_alignment(one, other):
     """An alignment of the same score, by another library, is one of those that tie; the counts lie among them."""

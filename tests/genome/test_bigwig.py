@@ -56,7 +56,7 @@ def test_round_trip_and_header(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(data=st.data(), bin=st.integers(1, 100), factor=st.integers(1, 4))
 def test_any_values_come_back(tmp_path_factory: pytest.TempPathFactory, data, bin: int, factor: int) -> None:
     path = tmp_path_factory.getbasetemp() / "any.bw"

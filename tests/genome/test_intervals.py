@@ -184,7 +184,6 @@ def test_coverage_and_depth_agree_with_painting_bases(spans: list, size: int, bi
     assert (union[1:, 0] > union[:-1, 1]).all()
 
 
-@settings(deadline=None)
 @given(spans=SPAN_LISTS, size=st.integers(1, 200), bin=st.integers(1, 60), at_once=st.sampled_from([1, 3, 1000]))
 def test_mean_per_bin_agrees_with_painting_bases(spans: list, size: int, bin: int, at_once: int) -> None:
     union = merge(np.array([(start, start + length) for start, length in spans]))

@@ -23,7 +23,7 @@ def canonical(codes: np.ndarray, k: int) -> dict[int, tuple[int, ...]]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(codes, st.sampled_from([1, 3, 5, 7, 13, 31]))
 def test_hashes_are_equal_where_kmers_are_on_either_strand(codes, k):
     positions, hashes = sampled_kmers(codes, k, 1)

@@ -237,7 +237,7 @@ def test_open_what_is_no_reference(tmp_path: Path, write) -> None:
         Reference.open(tmp_path)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(letters=st.text("ACGTNacgtnRY", min_size=1, max_size=200), width=st.integers(1, 70))
 def test_codes_agree_with_the_letters(tmp_path_factory: pytest.TempPathFactory, letters: str, width: int) -> None:
     folder = tmp_path_factory.mktemp("fasta")

@@ -221,7 +221,7 @@ def test_the_bins_that_see_past_an_end_are_those_that_change(bin, codes):
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10_000), st.sampled_from([0.1, 1.0, 30.0]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_pooling_of_pairs_is_a_gate_of_their_difference(pairs, width, seed, size):
     generator = torch.Generator().manual_seed(seed)
     pool = AttentionPool(width)
@@ -235,7 +235,7 @@ def test_pooling_of_pairs_is_a_gate_of_their_difference(pairs, width, seed, size
 
 
 @given(st.integers(1, 12), st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_rows_shift_by_a_view(bins, data):
     start = data.draw(st.integers(0, bins - 1))
     end = data.draw(st.integers(start + 1, bins))
@@ -247,7 +247,7 @@ def test_rows_shift_by_a_view(bins, data):
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 6), st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_convolution_of_fewer_products_is_that_convolution(tiles, before, after, seed):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(OUTPUTS * (tiles + 1), before, generator=generator)

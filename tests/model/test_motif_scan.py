@@ -43,7 +43,7 @@ def naive(window: np.ndarray, motif: np.ndarray) -> np.ndarray:
     return np.stack([z, top, soft, near], 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(WINDOWS, st.lists(MOTIFS, min_size=1, max_size=3))
 def test_equals_a_naive_scan_of_both_strands(window, motifs):
     found = scan(window, motifs)
@@ -52,7 +52,7 @@ def test_equals_a_naive_scan_of_both_strands(window, motifs):
         np.testing.assert_allclose(found[:, column], naive(window, motif), rtol=1e-4, atol=1e-4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(WINDOWS, MOTIFS)
 def test_the_other_strand_gives_the_same_bins_in_reverse_order(window, motif):
     there, back = scan(window, [motif]), scan(reverse_complement(window), [motif])
@@ -62,7 +62,7 @@ def test_the_other_strand_gives_the_same_bins_in_reverse_order(window, motif):
         np.testing.assert_allclose(other, there, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(WINDOWS, MOTIFS, MOTIFS)
 def test_a_motif_does_not_care_how_wide_others_are(window, motif, other):
     np.testing.assert_allclose(

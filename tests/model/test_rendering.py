@@ -172,7 +172,7 @@ def test_more_factors_than_fit_in_a_group(make_predictor, monkeypatch):
 
 
 # A stretch changes nothing of what predicts it.
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.integers(0, 299), count=st.integers(1, 300), threads=st.sampled_from([1, 3]))
 def test_a_stretch_is_a_part_of_the_whole(stretched, first, count, threads):
     """To the byte, in however many threads."""

@@ -35,7 +35,7 @@ def reference(motifs, codes, bin):
     return found[..., 1].T, found[..., 2].T
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     count=st.integers(1, 40),
     width=st.integers(1, 26),

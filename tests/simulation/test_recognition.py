@@ -11,7 +11,7 @@ from tfbind.simulation.recognition import BASES, CODE, CONSERVATIVE, REPEAT, ran
 
 
 @given(seed=st.integers(0, 2**32), width=st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_code_reads_every_drawn_protein(seed, width):
     protein, pwm = random_factor(np.random.default_rng(seed), width)
     assert pwm.shape == (width, 4)

@@ -92,7 +92,7 @@ def exact_density(found: WindowSampler, data: GenomeData, experiments) -> dict[t
     return probability
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 8), st.integers(0, 2)), max_size=8),
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=4),
@@ -250,7 +250,7 @@ def other_strand(data: GenomeData) -> GenomeData:
     return replace(data, codes={c: reverse_complement(v) for c, v in whole.items()}, **turned)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     measured_genomes(),
     st.sampled_from(["one", "two"]),
@@ -273,7 +273,7 @@ def test_a_flipped_window_is_what_is_read_from_the_other_strand(data, chrom, fir
             np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), field.name)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(measured_genomes(), st.integers(-5, 9), st.integers(-4, 4), st.booleans())
 def test_a_shift_moves_everything_alike(data, first, shift, flipped):
     found = WindowSampler(data, regions(data, "one", "two"), [0, 1], bins=BINS, peak_fraction=0.0, seed=0)
@@ -286,7 +286,7 @@ def test_a_shift_moves_everything_alike(data, first, shift, flipped):
     np.testing.assert_array_equal(bases[0][keep], bases[1][other])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(measured_genomes(), st.integers(-5, 9), st.integers(1, 2), st.booleans())
 def test_a_crop_takes_edges_off_what_was_measured_and_not_off_the_sequence(data, first, crop, flipped):
     settings = {"bins": BINS, "peak_fraction": 0.0, "seed": 0}
@@ -400,7 +400,7 @@ def test_a_spacing_that_would_count_some_bins_more_often_is_refused(data):
 # Regions.
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 6), st.integers(1, 9), st.integers(0, 9), st.integers(1, 5), st.integers(0, 2), st.booleans()
 )

@@ -93,7 +93,7 @@ places = st.lists(
 ).map(lambda found: [f"{chrom}:{start}-{min(start + length, 10_000)}" for chrom, start, length in found])
 
 
-@examples(max_examples=150, deadline=None)
+@examples(max_examples=150)
 @given(places, places, st.one_of(st.none(), places), st.sampled_from([None, 0, 1, 100, 1000]))
 def test_no_counted_bin_of_training_lies_within_the_gap_of_a_held_out_one(validation, test, train, gap):
     test = [place for place in test if place not in validation]
@@ -234,7 +234,7 @@ experiments = st.lists(
 )
 
 
-@examples(max_examples=60, deadline=None)
+@examples(max_examples=60)
 @given(experiments, st.integers(2, 4), st.integers(0, 3))
 def test_folds_over_factors_partition_them_and_keep_relatives_together(measured, count, seed):
     clusters = {name: "A" if name == "A2" else name for name in RESIDUES}
@@ -280,7 +280,7 @@ def test_folds_over_cell_types_hold_out_one_each_or_groups():
     assert sorted(name for fold in grouped for name in fold.held_out_cell_types) == ["x", "y", "z"]
 
 
-@examples(max_examples=60, deadline=None)
+@examples(max_examples=60)
 @given(st.integers(2, 7), st.sampled_from([0, 64, None]), st.one_of(st.none(), st.just(["chrI", "chrII:1-9000"])))
 def test_folds_over_blocks_partition_the_genome(count, gap, train):
     folds = [
