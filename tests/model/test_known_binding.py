@@ -33,7 +33,7 @@ LABELS = st.lists(
 
 
 def labels_of(rows):
-    return torch.tensor(rows, dtype=torch.uint8)
+    return np.array(rows, dtype=np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_an_experiment_is_no_evidence_of_itself(rows, pair, seed):
     """Whatever is measured of a factor in a cell type, its own track does not know it."""
     labels, experiments = labels_of(rows), Experiments(MEASURED)
     logits = torch.randn(1, len(rows), generator=torch.Generator().manual_seed(seed))
-    changed = labels.clone()
+    changed = labels.copy()
     for column, measured in enumerate(MEASURED):
         if measured == pair:
             changed[:, column] = (changed[:, column] + 1) % 3
@@ -106,7 +106,7 @@ def test_a_set_that_was_not_fitted_gives_way_to_a_smaller_one():
 
 def test_rows_do_not_depend_on_each_other():
     rng = np.random.default_rng(0)
-    labels = torch.as_tensor(rng.integers(0, 3, (300, 5)).astype(np.uint8))
+    labels = rng.integers(0, 3, (300, 5)).astype(np.uint8)
     pairs = [(factor, cell) for factor in "ABCD" for cell in ("K562", "HUVEC", "HeLa-S3")]
     logits = torch.as_tensor(rng.normal(size=(len(pairs), 300)).astype(np.float32))
     together = KNOWN.counted(logits, labels, Experiments(MEASURED), pairs)

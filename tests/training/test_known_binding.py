@@ -60,8 +60,8 @@ def test_more_is_found_at_the_rate_where_binding_is_known():
     logits, truth = simulated(shared=6.0)
     found = fit_known_binding(logits, truth, MEASURED, FDR, NAMES)
     others, measured = simulated(shared=6.0, seed=1)
-    logits_of_others, labels = torch.from_numpy(others.T.copy()), torch.from_numpy(measured)
-    counted = found.counted(logits_of_others, labels, Experiments(MEASURED), MEASURED).T.numpy()
+    logits_of_others = torch.from_numpy(others.T.copy())
+    counted = found.counted(logits_of_others, measured, Experiments(MEASURED), MEASURED).T.numpy()
     kept, bound = measured != LEFT_OUT, measured == BOUND
     recall = {}
     for name, values, thresholds in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -155,7 +155,7 @@ def model_predictors(
         peeks = (
             "measurements at the tested bins: of the factor in training cell types, of other factors in its own"
         )
-        scores = _KnownScores(model, known, checkpoint.about["manifest"]["experiments"])
+        scores = _KnownScores(model, known, set(checkpoint.about["manifest"]["experiments"]))
         found.append(Predictor(KNOWN, f"{sees}; {peeks}", scores, probabilities=True))
     return found
 
@@ -208,24 +208,18 @@ class _ModelScores:
 class _KnownScores:
     """The model's probabilities of experiments, told what its training experiments are at the tested bins."""
 
-    def __init__(self, model: _ModelScores, known: KnownBinding, trained: Sequence[str]) -> None:
+    def __init__(self, model: _ModelScores, known: KnownBinding, trained: Collection[str]) -> None:
         self.model, self.known = model, known
-        scene, chosen = model.scene, set(trained)
-        self.columns = [index for index, each in enumerate(scene.experiments) if each["name"] in chosen]
-        self.pairs = [(each["factor"], each["cell_type"]) for each in scene.experiments]
+        self.experiments = Experiments.named(model.scene.experiments, trained)
 
     def __call__(self, column: int) -> Values | None:
-        scene, pair = self.model.scene, self.pairs[column]
-        experiments = Experiments([self.pairs[each] for each in self.columns])
-        if self.known.of_each(experiments, [pair]) == [None]:
-            return None
-        # Of many experiments few are evidence: their labels alone are laid out.
-        told = experiments.about([pair]).any(0)[0].tolist()
-        columns = [each for each, tells in zip(self.columns, told, strict=True) if tells]
-        labels = torch.from_numpy(scene.loci[MODEL_BINS].labels[:, columns])
-        logits = logits_of(torch.from_numpy(self.model.probabilities(column)))[None]
-        found = self.known.counted(logits, labels, Experiments([self.pairs[each] for each in columns]), [pair])
-        return carried(scene, found[0].sigmoid_().numpy(), self.model.rule)
+        scene, own = self.model.scene, self.model.scene.experiments[column]
+        labels, pairs = scene.loci[MODEL_BINS].labels, [(own["factor"], own["cell_type"])]
+        found = next(self.known.changes(lambda _: self._logits(column), labels, self.experiments, pairs), None)
+        return None if found is None else carried(scene, found[1].sigmoid_().numpy(), self.model.rule)
+
+    def _logits(self, column: int) -> torch.Tensor:
+        return logits_of(torch.from_numpy(self.model.probabilities(column)))
 
 
 def _about(scene: Scene, column: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ of other factors in the cell type (`cell_type`). Weights are those of a logistic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,10 +69,19 @@ class Experiments:
     ----------
     measured
         Factor and cell type of each.
+    columns
+        Where they stand among labels; None: these are labels of no others.
     """
 
-    def __init__(self, measured: Sequence[Pair]) -> None:
+    def __init__(self, measured: Sequence[Pair], columns: Sequence[int] | None = None) -> None:
         self.measured = list(measured)
+        self.columns = np.arange(len(self.measured)) if columns is None else np.array(columns, dtype=np.int64)
+
+    @classmethod
+    def named(cls, experiments: Sequence[Mapping[str, Any]], names: Collection[str]) -> Experiments:
+        """Some of experiments whose labels stand side by side: those of these names."""
+        columns = [column for column, each in enumerate(experiments) if each["name"] in names]
+        return cls([(experiments[each]["factor"], experiments[each]["cell_type"]) for each in columns], columns)
 
     def about(self, pairs: Sequence[Pair]) -> Tensor:
         """Which experiments are evidence of which kind: bool (kinds, pairs, experiments).
@@ -83,18 +92,18 @@ class Experiments:
         factor, cell = (own[:, None, part] == measured[None, :, part] for part in (0, 1))
         return torch.from_numpy(np.stack([factor & ~cell, ~factor & cell]))
 
-    def evidence(self, labels: Tensor, pairs: Sequence[Pair]) -> Tensor:
+    def evidence(self, labels: np.ndarray, pairs: Sequence[Pair]) -> Tensor:
         """log(1 + 50 s) of each kind, float32 (kinds, pairs, bins); 0 where nothing is known.
 
         Parameters
         ----------
         labels
-            uint8 (bins, experiments): 0 unbound, 1 bound, 2 not known.
+            uint8 (bins, all experiments): 0 unbound, 1 bound, 2 not known. What is no evidence is not laid out.
         """
-        chosen = torch.nonzero(self.about(pairs).any(0).any(0)).flatten()
-        labels = labels[:, chosen].T
-        groups = _Groups([self.measured[column] for column in chosen.tolist()], pairs)
-        bound, known = (groups.sums(part.float()) for part in (labels == BOUND, labels != LEFT_OUT))
+        chosen = np.flatnonzero(self.about(pairs).any(0).any(0))
+        told = torch.from_numpy(labels[:, self.columns[chosen]]).T
+        groups = _Groups([self.measured[each] for each in chosen], pairs)
+        bound, known = (groups.sums(part.float()) for part in (told == BOUND, told != LEFT_OUT))
         return bound.div_(known.clamp_(min=1)).mul_(SCALE).log1p_()
 
 
@@ -153,7 +162,39 @@ class KnownBinding:
         """As `of`, of pairs."""
         return [self.of(there) for there in experiments.about(pairs).any(-1).T.tolist()]
 
-    def counted(self, logits: Tensor, labels: Tensor, experiments: Experiments, pairs: Sequence[Pair]) -> Tensor:
+    def changes(
+        self,
+        logits: Callable[[int], Tensor],
+        labels: np.ndarray,
+        experiments: Experiments,
+        pairs: Sequence[Pair],
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Pairs that there is evidence of that counts, and their logits by it.
+
+        Each by itself: how a value is rounded may depend on where it stands.
+
+        Parameters
+        ----------
+        logits
+            Number of a pair -> logits of its calibrated probabilities, float32 (bins,).
+        labels
+            As of `Experiments.evidence`.
+
+        Yields
+        ------
+        Number of a pair, and float32 (bins,).
+        """
+        chosen = self.of_each(experiments, pairs)
+        rows = [row for row, weights in enumerate(chosen) if weights is not None]
+        if not rows:
+            return
+        evidence = experiments.evidence(labels, [pairs[row] for row in rows])
+        for place, row in enumerate(rows):
+            yield row, chosen[row](logits(row), evidence[:, place])
+
+    def counted(
+        self, logits: Tensor, labels: np.ndarray, experiments: Experiments, pairs: Sequence[Pair]
+    ) -> Tensor:
         """Logits where binding is known.
 
         Parameters
@@ -161,18 +202,15 @@ class KnownBinding:
         logits
             Of calibrated probabilities, float32 (pairs, bins).
         labels
-            Of the experiments, uint8 (bins, experiments).
+            As of `Experiments.evidence`.
 
         Returns
         -------
         float32 (pairs, bins); rows without evidence that counts are as they were.
         """
-        chosen = self.of_each(experiments, pairs)
-        rows = [row for row, weights in enumerate(chosen) if weights is not None]
-        found = experiments.evidence(labels, [pairs[row] for row in rows]) if rows else None
         out = logits.clone()
-        for place, row in enumerate(rows):
-            out[row] = chosen[row](logits[row], found[:, place])
+        for row, changed in self.changes(logits.__getitem__, labels, experiments, pairs):
+            out[row] = changed
         return out
 
     def as_json(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, from_numpy
+from torch import Tensor
 
 from tfbind.core.errors import InputError
 from tfbind.genome.regions import Region, apart
@@ -60,11 +60,9 @@ class KnownPlaces:
                 "known binding counts nowhere: the validation of the model tells no weights for it",
                 file=sys.stderr,
             )
-        self.manifest, trained = manifest, set(manifest["experiments"])
-        own = [(column, each) for column, each in enumerate(targets.experiments) if each["name"] in trained]
-        self.columns = [column for column, _ in own]
-        self.names = [each["name"] for _, each in own]
-        self.experiments = Experiments([(each["factor"], each["cell_type"]) for _, each in own])
+        self.manifest = manifest
+        self.experiments = Experiments.named(targets.experiments, set(manifest["experiments"]))
+        self.names = [targets.experiments[column]["name"] for column in self.experiments.columns]
         # Of an ensemble, what one member was validated in, another may have been trained in.
         self.regions = apart(
             Region(*each) for name in ("regions", "validation_regions") for each in manifest[name]
@@ -92,22 +90,9 @@ class KnownPlaces:
                 found.append(part)
         return found
 
-    def labels_of(self, chrom: str, bins: range) -> Tensor:
-        """Labels of the known experiments, uint8 (bins, experiments)."""
-        return from_numpy(self.labels[chrom][bins.start : bins.stop, self.columns])
-
     def pair(self, factor: str, cell_type: str) -> Pair:
         """A factor in a cell type, by the name that the model was trained on it by."""
         return factor, trained_cell_type(self.manifest, cell_type) or cell_type
-
-    def counts(self, factor: str, cell_type: str) -> bool:
-        """Whether anything known counts for a factor in a cell type."""
-        return self.known.of_each(self.experiments, [self.pair(factor, cell_type)]) != [None]
-
-    def threshold(self, experiment: str) -> tuple[str, float | None]:
-        """Name and value of the threshold of bins where binding is known: the experiment's own, or `pooled`."""
-        source = experiment if experiment in self.known.thresholds else "pooled"
-        return source, self.known.thresholds[source]
 
     def told(self, factor: str, cell_type: str) -> dict[str, Any]:
         """What the provenance of a track says: the experiments that count, by kind, and where.
@@ -141,18 +126,17 @@ class CountingKnownBinding:
         """See `Probabilities.each`."""
         places = self.places
         named = [places.pair(self.factors[factor], self.cell_types[cell]) for factor, cell in pairs.tolist()]
-        weights = places.known.of_each(places.experiments, named)
-        rows = [row for row, each in enumerate(weights) if each is not None]
-        own = [named[row] for row in rows]
 
         def counted(low: int, found: Tensor, spread: Tensor | None) -> None:
             bins = range(low, low + found.shape[1])
-            parts = places.within(chrom, bins) if rows else []
+            parts = places.within(chrom, bins)
             if parts:
-                evidence = places.experiments.evidence(places.labels_of(chrom, bins), own)
-                for number, row in enumerate(rows):
-                    # All of a row, and each by itself: how a value is rounded may depend on where it stands.
-                    changed = weights[row](logits_of(found[row]), evidence[:, number]).sigmoid_()
+                labels = places.labels[chrom][bins.start : bins.stop]
+                changes = places.known.changes(
+                    lambda row: logits_of(found[row]), labels, places.experiments, named
+                )
+                for row, changed in changes:
+                    changed.sigmoid_()
                     for part in parts:
                         inside = slice(part.start - low, part.stop - low)
                         found[row, inside] = changed[inside]

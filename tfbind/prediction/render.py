@@ -31,6 +31,7 @@ from tfbind.model.calibration import read_calibration
 from tfbind.model.checkpoint import Checkpoint
 from tfbind.model.data import GenomeData
 from tfbind.model.factors import FactorBatch
+from tfbind.model.known_binding import KINDS
 from tfbind.model.probabilities import Probabilities
 from tfbind.model.rendering import LANES
 from tfbind.prediction.embed import GenomeEmbedding
@@ -324,14 +325,13 @@ def _describe(
     bin, factor, cell_type = checkpoint.model.bin, track.factor, track.cell_type.name
     about = checkpoint.about
     own = f"{factor}.{cell_type}"
-    source = own if own in about["thresholds"] else "pooled"
-    threshold = presentable_threshold(about["thresholds"][source])
+    source, threshold = _threshold(about["thresholds"], own)
     peaks = {"threshold": threshold, "fdr": about["fdr"], "threshold_from": source}
-    counts = known is not None and known.counts(factor, cell_type)
+    told = None if known is None else known.told(factor, cell_type)
+    counts = told is not None and any(told[kind] for kind in KINDS)
     where_known = None
     if counts:
-        source, where_known = known.threshold(own)
-        where_known = presentable_threshold(where_known)
+        source, where_known = _threshold(known.known.thresholds, own)
         peaks |= {"threshold_where_known": where_known, "threshold_where_known_from": source}
     count = write_peaks(
         track.folder / f"{factor}.narrowPeak",
@@ -359,7 +359,7 @@ def _describe(
         "genome": reference.checksum,
         "genome_embedding": sha256_json(embedding.about),
         "bin": bin,
-        "known_binding": None if known is None else known.told(factor, cell_type),
+        "known_binding": told,
         "region": None if region is None else region.as_text(reference.sizes, bin),
     }
     rounded = f"rounded to multiples of 1/{2**BITS}; 0 in bins that are mostly N or blacklisted"
@@ -382,6 +382,12 @@ def _describe(
                 "value": f"standard deviation of the members' probabilities of binding per bin, {rounded}",
             },
         )
+
+
+def _threshold(thresholds: Mapping[str, float | None], experiment: str) -> tuple[str, float | None]:
+    """Whose threshold an experiment is called by, its own or the pooled one, and what it is, rounded."""
+    source = experiment if experiment in thresholds else "pooled"
+    return source, presentable_threshold(thresholds[source])
 
 
 def _thresholds(span: Region, elsewhere: float | None, known: float | None, places: KnownPlaces) -> Threshold:

@@ -50,8 +50,7 @@ def fit_known_binding(
     weights = {kinds: found for kinds in sets if (found := _fit(*together, kinds)) is not None}
     known = KnownBinding(weights, {})
     counted = [
-        known.counted(_tensor(logits[part]).T, _tensor(truth[part]), experiments, measured).T.numpy()
-        for part in parts
+        known.counted(_tensor(logits[part]).T, truth[part], experiments, measured).T.numpy() for part in parts
     ]
     return KnownBinding(weights, find_thresholds(truth, np.concatenate(counted), fdr, names))
 
@@ -90,7 +89,7 @@ def _grouped(logits: np.ndarray, labels: np.ndarray, experiments: Experiments, t
         Whether an experiment has evidence of each kind, bool (kinds, experiments).
     """
     numbers = _rounded(_tensor(logits).T.clamp(-FAR, FAR) + FAR)
-    for each in experiments.evidence(_tensor(labels), experiments.measured):
+    for each in experiments.evidence(labels, experiments.measured):
         numbers = numbers * PLACES + _rounded(each)
     for has in there:
         numbers = numbers * 2 + has[:, None]
